@@ -1,0 +1,1 @@
+"""The world: Postgres, Temporal, models, blobs, subprocesses, telemetry."""

@@ -1,0 +1,1 @@
+"""Engine, tables, and one repository per noun. Repositories never commit."""

@@ -1,0 +1,368 @@
+"""The schema, as SQLAlchemy Core tables. `migrations/` brings a database to this state."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Computed,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
+
+from adapters.postgres.vectors import HalfVector
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _id() -> Column[object]:
+    return Column("id", Uuid, primary_key=True)
+
+
+def _created() -> Column[object]:
+    return Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+def _updated() -> Column[object]:
+    return Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+def _time(name: str, *, nullable: bool = True) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _to(table: str, name: str, *, cascade: bool = True, nullable: bool = False) -> Column[object]:
+    return Column(name, Uuid, ForeignKey(f"{table}.id", ondelete="CASCADE" if cascade else None), nullable=nullable)
+
+
+# Accounts
+
+users = Table(
+    "users",
+    metadata,
+    _id(),
+    Column("email", Text, nullable=False),  # lower case
+    Column("username", Text),
+    Column("first_name", Text),
+    Column("last_name", Text),
+    Column("company_name", Text),
+    Column("password_hash", Text, nullable=False),
+    Column("role", Text, nullable=False, server_default="owner"),
+    Column("plan", Text, nullable=False, server_default="free"),
+    _created(),
+    _updated(),
+    UniqueConstraint("email"),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    _id(),
+    _to("users", "user_id"),
+    Column("family_id", Uuid, nullable=False),
+    Column("token_hash", LargeBinary, nullable=False),  # SHA-256
+    _time("expires_at", nullable=False),
+    _time("used_at"),
+    _time("revoked_at"),
+    _created(),
+    UniqueConstraint("token_hash"),
+    Index(None, "family_id"),
+    Index(None, "user_id"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _id(),
+    _to("users", "user_id"),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),  # shown in lists, so that a person can tell keys apart
+    Column("secret_hash", LargeBinary, nullable=False),  # SHA-256
+    Column("scopes", ARRAY(Text), nullable=False),
+    _time("expires_at"),
+    _time("last_used_at"),
+    _created(),
+    UniqueConstraint("secret_hash"),
+    Index(None, "user_id", "id"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("scope", Text, primary_key=True),  # the owner's id, or "public"
+    Column("key_hash", LargeBinary, primary_key=True),  # SHA-256
+    Column("fingerprint", LargeBinary, nullable=False),  # SHA-256 of method, path and body
+    Column("response", LargeBinary),  # encrypted under the raw key, which is not stored
+    Column("turn_id", Uuid),  # of a message: the answer is rendered from the turn
+    _created(),
+    Index(None, "created_at"),
+)
+
+# Bots
+
+bots = Table(
+    "bots",
+    metadata,
+    _id(),
+    _to("users", "owner_id"),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("welcome_message", Text, nullable=False, server_default=""),
+    Column("model", Text),  # null: the deployment's default
+    Column("temperature", Float, nullable=False, server_default="0.2"),
+    Column("is_public", Boolean, nullable=False, server_default=text("false")),
+    Column("status", Text, nullable=False, server_default="active"),
+    Column("configuration", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    _time("deleting_at"),  # set: 404 from that moment
+    _created(),
+    _updated(),
+    CheckConstraint("status in ('active', 'inactive', 'training', 'error')", name="status"),
+    Index(None, "owner_id", "created_at", "id"),
+)
+
+# Documents
+
+documents = Table(
+    "documents",
+    metadata,
+    _id(),
+    _to("users", "owner_id"),
+    _to("bots", "bot_id"),
+    Column("name", Text, nullable=False),
+    Column("source_type", Text, nullable=False),
+    # Of the newest accepted version; after its end without success, of the active one again:
+    Column("content_type", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("version", Integer, nullable=False, server_default="1"),
+    Column("current_ingestion_id", Uuid, nullable=False),
+    # Of what readers see:
+    Column("active_ingestion_id", Uuid),
+    Column("embedding_model", Text),
+    Column("page_count", Integer),
+    Column("chunk_count", Integer),
+    _time("ready_at"),
+    # Of what runs:
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("stage", Text),
+    Column("pages_done", Integer, nullable=False, server_default="0"),
+    Column("pages_total", Integer),
+    Column("chunks_done", Integer, nullable=False, server_default="0"),
+    Column("chunks_total", Integer),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    _created(),
+    _updated(),
+    CheckConstraint(
+        "status in ('pending', 'processing', 'needs_attention', 'ready', 'failed', 'cancelled', 'deleting')",
+        name="status",
+    ),
+    Index(None, "bot_id", "created_at", "id"),
+    Index("uq_documents_bot_id_sha256", "bot_id", "sha256", unique=True, postgresql_where=text("status <> 'deleting'")),
+    Index("ix_documents_unfinished", "status", "updated_at",
+          postgresql_where=text("status in ('pending', 'processing', 'needs_attention')")),
+)  # fmt: skip
+
+ingestions = Table(
+    "ingestions",
+    metadata,
+    _id(),
+    _to("documents", "document_id"),
+    Column("owner_id", Uuid, nullable=False),
+    Column("bot_id", Uuid, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False, server_default="1"),  # runs started; a write carries it
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("format", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("pages", Integer),
+    Column("characters", BigInteger),
+    Column("planned_chunks", Integer),
+    Column("stored_chunks", Integer, nullable=False, server_default="0"),
+    Column("shards", Integer),
+    Column("embedding_model", Text),
+    Column("model_calls", Integer, nullable=False, server_default="0"),  # whose result is stored
+    Column("model_calls_needed", Integer),
+    Column("model_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("run_id", Text),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    _created(),
+    _updated(),
+    _time("started_at"),
+    _time("finished_at"),
+    UniqueConstraint("document_id", "version"),
+    CheckConstraint(
+        "status in ('pending', 'running', 'parked', 'published', 'retired', 'failed', 'cancelled')", name="status"
+    ),
+)
+
+ingestion_steps = Table(
+    "ingestion_steps",
+    metadata,
+    _to("ingestions", "ingestion_id"),
+    Column("step", Text, nullable=False),
+    Column("part", Integer, nullable=False, server_default="0"),  # shard of an embed step
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("state", Text, nullable=False),  # completed | failed (the last attempt)
+    Column("seconds", Float, nullable=False, server_default="0"),  # of all attempts together
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("sequence", BigInteger, nullable=False, server_default="0"),  # of the last attempt counted
+    _time("first_started_at", nullable=False),
+    _time("finished_at"),
+    UniqueConstraint("ingestion_id", "step", "part"),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("ingestion_id", Uuid, primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("id", Uuid, nullable=False),
+    Column("owner_id", Uuid, nullable=False),
+    Column("bot_id", Uuid, nullable=False),
+    Column("document_id", Uuid, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("page_from", Integer),
+    Column("page_to", Integer),
+    Column("char_start", Integer, nullable=False),
+    Column("char_end", Integer, nullable=False),
+    Column("heading_path", ARRAY(Text), nullable=False),
+    Column("embedding", HalfVector, nullable=False),
+    Column("terms", TSVECTOR, Computed("to_tsvector('english', content)", persisted=True)),
+    UniqueConstraint("id"),
+    Index(None, "bot_id"),
+    Index(None, "document_id"),
+)
+
+# Conversations
+
+conversations = Table(
+    "conversations",
+    metadata,
+    _id(),
+    _to("users", "owner_id"),
+    _to("bots", "bot_id"),
+    Column("title", Text),
+    _created(),
+    _updated(),
+    Index(None, "bot_id", "created_at", "id"),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    _id(),
+    Column("owner_id", Uuid, nullable=False),
+    Column("bot_id", Uuid, nullable=False),
+    _to("conversations", "conversation_id"),
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("question_id", Uuid, nullable=False),
+    Column("answer_id", Uuid),
+    Column("history_from", BigInteger),  # position of the first message of the window; null: none
+    Column("attempt", Integer, nullable=False, server_default="0"),  # of the generation that may write
+    Column("last_sequence", BigInteger, nullable=False, server_default="0"),
+    Column("draft", Text),  # a finished generation's text, until it is persisted
+    Column("model", Text),
+    Column("input_tokens", Integer, nullable=False, server_default="0"),
+    Column("output_tokens", Integer, nullable=False, server_default="0"),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    _created(),
+    _updated(),
+    _time("finished_at"),
+    CheckConstraint("status in ('pending', 'running', 'complete', 'partial', 'failed')", name="status"),
+    Index(None, "conversation_id", "created_at"),
+    Index("uq_turns_running", "conversation_id", unique=True,
+          postgresql_where=text("status in ('pending', 'running')")),
+    Index("ix_turns_unfinished", "updated_at", postgresql_where=text("status in ('pending', 'running')")),
+)  # fmt: skip
+
+messages = Table(
+    "messages",
+    metadata,
+    _id(),
+    _to("conversations", "conversation_id"),
+    Column("position", BigInteger, nullable=False),  # 1, 2, 3, … in the conversation
+    Column("turn_id", Uuid, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="complete"),
+    Column("citations", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("model", Text),
+    Column("input_tokens", Integer, nullable=False, server_default="0"),
+    Column("output_tokens", Integer, nullable=False, server_default="0"),
+    _created(),
+    UniqueConstraint("conversation_id", "position"),
+    CheckConstraint("status in ('complete', 'partial', 'failed')", name="status"),
+)
+
+turn_passages = Table(
+    "turn_passages",
+    metadata,
+    Column("turn_id", Uuid, ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True),
+    Column("marker", SmallInteger, primary_key=True),
+    Column("chunk_id", Uuid, nullable=False),
+    Column("document_id", Uuid, nullable=False),
+    Column("document_name", Text, nullable=False),
+    Column("page", Integer),
+    Column("heading_path", ARRAY(Text), nullable=False),
+    Column("content", Text, nullable=False),  # as retrieved: the answer is checked against what the model saw
+    Column("score", Float, nullable=False),
+    Index(None, "document_id"),
+)
+
+turn_events = Table(
+    "turn_events",
+    metadata,
+    Column("turn_id", Uuid, ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("data", JSONB, nullable=False),
+    _created(),
+    Index(None, "created_at"),
+)
+
+# Deletions
+
+deletions = Table(
+    "deletions",
+    metadata,
+    _id(),  # of the document or bot that is deleted
+    Column("owner_id", Uuid, nullable=False),
+    Column("bot_id", Uuid, nullable=False),
+    Column("document_id", Uuid),  # null: the whole bot
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("documents", Integer, nullable=False, server_default="0"),
+    Column("chunks", Integer, nullable=False, server_default="0"),
+    _created(),
+    _updated(),
+    _time("finished_at"),
+    CheckConstraint("status in ('pending', 'complete')", name="status"),
+    Index("ix_deletions_pending", "updated_at", postgresql_where=text("status = 'pending'")),
+)

@@ -1,0 +1,80 @@
+"""Settings, read once in the mains. Every field is an environment variable `CHATSPHERE_<NAME>`."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_DEVELOPMENT_SECRET = "development-only-secret-do-not-deploy"  # noqa: S105  (refused outside development)
+
+
+class Settings(BaseSettings):
+    """Everything a deployment chooses. The embedded stack of `make up` fills what it starts itself."""
+
+    model_config = SettingsConfigDict(env_prefix="CHATSPHERE_", env_file=".env", extra="ignore")
+
+    environment: Literal["development", "production"] = "development"
+    secret_key: SecretStr = SecretStr(_DEVELOPMENT_SECRET)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "json"
+
+    database_url: str = "postgresql+asyncpg://postgres@127.0.0.1:54320/chatsphere"
+    database_pool: int = Field(default=10, ge=1, le=100)
+    blob_dir: Path = Path(".chatsphere/blobs")
+
+    # Temporal's address, namespace, API key and TLS come from TEMPORAL_* (temporalio.envconfig).
+    temporal_ui_url: str = "http://127.0.0.1:8233"
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8000, ge=0, le=65535)
+    max_upload_bytes: int = Field(default=50 << 20, ge=1)
+    access_token_lifetime: timedelta = timedelta(minutes=30)
+    refresh_token_lifetime: timedelta = timedelta(days=30)
+
+    provider: Literal["local", "gemini"] = "local"
+    embedding_width: int = Field(default=768, ge=384, le=4000)
+    gemini_api_key: SecretStr | None = None
+    gemini_base_url: str | None = None
+    gemini_embedding_model: str = "gemini-embedding-001"
+    gemini_generation_model: str = "gemini-2.5-flash"
+    model_timeout: timedelta = timedelta(seconds=60)
+
+    worker_queues: str = "chat,ingest-cpu,models"
+    worker_cpu_slots: int = Field(default=2, ge=1)
+    worker_model_slots: int = Field(default=64, ge=1)
+    worker_database_slots: int = Field(default=64, ge=1)
+    models_per_second: float | None = Field(default=None, gt=0)  # of the whole queue, the same on every worker
+    graceful_shutdown: timedelta = timedelta(seconds=10)
+
+    extraction_memory_bytes: int = 1 << 30
+    extraction_cpu_seconds: int = 300
+    extraction_wall_seconds: float = 600.0
+    extraction_pages: int = 20_000
+    extraction_output_bytes: int = 256 << 20
+
+    chunk_characters: int = Field(default=1000, ge=100, le=4000)
+    chunk_overlap: int = Field(default=150, ge=0, le=1000)
+
+    housekeeping_interval: timedelta = timedelta(seconds=15)
+    housekeeping_grace: timedelta = timedelta(seconds=15)
+
+    @model_validator(mode="after")
+    def _refuse_defaults_in_production(self) -> Self:
+        secret = self.secret_key.get_secret_value()
+        if self.environment == "production" and (secret == _DEVELOPMENT_SECRET or len(secret) < 32):
+            raise ValueError("CHATSPHERE_SECRET_KEY must be set to 32 random characters or more outside development.")
+        return self
+
+    @model_validator(mode="after")
+    def _need_a_key_for_gemini(self) -> Self:
+        if self.provider == "gemini" and self.gemini_api_key is None:
+            raise ValueError("CHATSPHERE_PROVIDER=gemini needs CHATSPHERE_GEMINI_API_KEY.")
+        return self
+
+    @model_validator(mode="after")
+    def _overlap_is_smaller(self) -> Self:
+        if self.chunk_overlap * 2 > self.chunk_characters:
+            raise ValueError("CHATSPHERE_CHUNK_OVERLAP must be at most half of CHATSPHERE_CHUNK_CHARACTERS.")
+        return self

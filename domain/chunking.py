@@ -1,0 +1,1 @@
+"""Chunks as values. Filled in beside the splitter."""

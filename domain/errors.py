@@ -1,0 +1,267 @@
+"""Errors carry a kind and a stable code; the edges translate them.
+
+`api/errors.py` turns a kind into an HTTP status, `activities/interceptor.py` turns it into a
+Temporal `ApplicationError` whose `type` is the code.
+"""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Kind(StrEnum):
+    """The `error.type` of the REST contract."""
+
+    INVALID_REQUEST = "invalid_request"
+    AUTHENTICATION = "authentication"
+    PERMISSION = "permission"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    RATE_LIMIT = "rate_limit"
+    QUOTA = "quota"
+    PAYLOAD_TOO_LARGE = "payload_too_large"
+    UNSUPPORTED_MEDIA = "unsupported_media"
+    PROVIDER = "provider"
+    INTERNAL = "internal"
+
+
+class DomainError(Exception):
+    """A failure with a stable code and a sentence that says what is wrong and what to do.
+
+    `message` is shown to people and stored in workflow histories: it never quotes a document,
+    a prompt, an answer or a provider's text.
+    """
+
+    kind: ClassVar[Kind] = Kind.INTERNAL
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: timedelta | None = None,
+        details: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+        self.details = details or {}
+
+
+# Requests
+
+
+class InvalidRequest(DomainError):
+    """A request that cannot be carried out as it stands."""
+
+    kind, code = Kind.INVALID_REQUEST, "invalid_request"
+
+
+class InvalidCursor(InvalidRequest):
+    """An `after` that this list did not give out."""
+
+    code = "invalid_cursor"
+
+
+class EmptyFile(InvalidRequest):
+    """An upload of no bytes."""
+
+    code = "empty_file"
+
+
+class Unauthenticated(DomainError):
+    """No credential, or one that does not hold."""
+
+    kind, code = Kind.AUTHENTICATION, "invalid_credentials"
+
+
+class TokenExpired(Unauthenticated):
+    """An access or refresh token past its time."""
+
+    code = "token_expired"
+
+
+class TokenReused(Unauthenticated):
+    """A refresh token that was spent already; its family is revoked."""
+
+    code = "refresh_token_reused"
+
+
+class PermissionDenied(DomainError):
+    """A credential that may not do this."""
+
+    kind, code = Kind.PERMISSION, "permission_denied"
+
+
+class NotFound(DomainError):
+    """An id that never was, is gone, or is another owner's."""
+
+    kind, code = Kind.NOT_FOUND, "not_found"
+
+
+class Conflict(DomainError):
+    """A request that the present state does not allow."""
+
+    kind, code = Kind.CONFLICT, "conflict"
+
+
+class StateConflict(Conflict):
+    """An operation that the resource's status does not allow."""
+
+    code = "invalid_state"
+
+
+class AlreadyExists(Conflict):
+    """A unique name, address or content that is taken."""
+
+    code = "already_exists"
+
+
+class IdempotencyKeyReused(Conflict):
+    """The same `Idempotency-Key` with another request."""
+
+    code = "idempotency_key_reused"
+
+
+class TurnInProgress(Conflict):
+    """A message sent while the conversation answers another; `details["turn_id"]` names it."""
+
+    code = "turn_in_progress"
+
+
+class PayloadTooLarge(DomainError):
+    """More bytes than the deployment takes."""
+
+    kind, code = Kind.PAYLOAD_TOO_LARGE, "payload_too_large"
+
+
+class UnsupportedFormat(DomainError):
+    """Content of a format that is not read, or not what its name says."""
+
+    kind, code = Kind.UNSUPPORTED_MEDIA, "unsupported_format"
+
+
+# Extraction
+
+
+class InvalidInput(DomainError):
+    """A document that cannot be read, however often it is tried."""
+
+    kind, code = Kind.INVALID_REQUEST, "invalid_input"
+
+
+class CorruptFile(InvalidInput):
+    """A file that its own format's reader refuses."""
+
+    code = "corrupt_file"
+
+
+class EncryptedFile(InvalidInput):
+    """A file that opens with a password only."""
+
+    code = "encrypted_file"
+
+
+class NoText(InvalidInput):
+    """A document without extractable text, for example a scan."""
+
+    code = "no_text"
+
+
+class UnreadableText(InvalidInput):
+    """A document whose text layer is not language, for example a font without a character map."""
+
+    code = "unreadable_text"
+
+
+class ExtractionLimit(InvalidInput):
+    """A document that needs more memory, time, pages or output than is allowed."""
+
+    code = "extraction_limit"
+
+
+class ExtractionCrashed(DomainError):
+    """The extraction process died for a reason that is not the document's known fault."""
+
+    kind, code, retryable = Kind.INTERNAL, "extraction_crashed", True
+
+
+# Ingestion
+
+
+class IngestionClosed(DomainError):
+    """A write for an ingestion that is finished, superseded or deleted: the writer is late."""
+
+    kind, code = Kind.CONFLICT, "ingestion_closed"
+
+
+class EmbeddingModelChanged(DomainError):
+    """An ingestion begun with another embedding model than the worker has now."""
+
+    kind, code = Kind.CONFLICT, "embedding_model_changed"
+
+
+class IncompleteIngestion(DomainError):
+    """Fewer chunks stored than planned when the document was to be published."""
+
+    kind, code = Kind.INTERNAL, "incomplete_ingestion"
+
+
+# Turns
+
+
+class TurnClosed(DomainError):
+    """A write for a turn that is finished, or that a later attempt took over."""
+
+    kind, code = Kind.CONFLICT, "turn_closed"
+
+
+# Providers
+
+
+class ProviderError(DomainError):
+    """The model provider failed; trying again may help."""
+
+    kind, code, retryable = Kind.PROVIDER, "provider_unavailable", True
+
+
+class ProviderRateLimited(ProviderError):
+    """The provider asks for a pause; `retry_after` says how long where it told."""
+
+    code = "provider_rate_limited"
+
+
+class ProviderRejected(ProviderError):
+    """The provider refuses the request as it stands (400, 404)."""
+
+    code, retryable = "provider_rejected", False
+
+
+class ProviderAuth(ProviderError):
+    """The provider refuses the key (401, 403)."""
+
+    code, retryable = "provider_auth", False
+
+
+class ProviderMalformed(ProviderError):
+    """The provider's answer breaks its own format, or has the wrong count or width of vectors."""
+
+    code = "provider_malformed"
+
+
+class SafetyBlocked(ProviderError):
+    """The provider declined to answer for safety."""
+
+    code, retryable = "safety_blocked", False
+
+
+# Dependencies
+
+
+class Unavailable(DomainError):
+    """A part that the service needs does not answer just now."""
+
+    kind, code, retryable = Kind.INTERNAL, "unavailable", True

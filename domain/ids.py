@@ -1,0 +1,24 @@
+"""Distinct ids are distinct types; all are UUIDs, minted as UUIDv7 at the edges."""
+
+from typing import NewType
+from uuid import UUID, uuid5
+
+UserId = NewType("UserId", UUID)
+ApiKeyId = NewType("ApiKeyId", UUID)
+BotId = NewType("BotId", UUID)
+DocumentId = NewType("DocumentId", UUID)
+IngestionId = NewType("IngestionId", UUID)
+ChunkId = NewType("ChunkId", UUID)
+ConversationId = NewType("ConversationId", UUID)
+MessageId = NewType("MessageId", UUID)
+TurnId = NewType("TurnId", UUID)
+
+
+def chunk_id(ingestion_id: IngestionId, ordinal: int) -> ChunkId:
+    """Name a chunk by what it is, so that a second attempt writes the same row."""
+    return ChunkId(uuid5(ingestion_id, str(ordinal)))
+
+
+def answer_id(turn_id: TurnId) -> MessageId:
+    """Name a turn's answer, so that a second attempt to persist it finds the first."""
+    return MessageId(uuid5(turn_id, "answer"))

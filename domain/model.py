@@ -1,0 +1,9 @@
+"""The base of every value that crosses a process: frozen, typed, additive."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Model(BaseModel):
+    """A frozen value. New fields get defaults, so that old histories still decode."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")

@@ -1,0 +1,49 @@
+"""Named timeouts and retries, each with its reason. One place to read, one place to change."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long one attempt may take, how soon it must be heard of, and when to give up."""
+
+    attempt: timedelta
+    attempts: int | None = None  # None is unlimited
+    heartbeat: timedelta | None = None
+    total: timedelta | None = None
+    first_pause: timedelta = timedelta(milliseconds=200)
+    longest_pause: timedelta = timedelta(seconds=30)
+
+
+# A query embedding is one short call; five attempts bridge a provider's hiccup within a minute.
+RETRIEVE = Policy(attempt=timedelta(seconds=10), attempts=5, longest_pause=timedelta(seconds=5))
+
+# A long answer takes minutes; a silent worker is given up after 15 s, since someone is waiting.
+GENERATE = Policy(
+    attempt=timedelta(minutes=5), attempts=3, heartbeat=timedelta(seconds=15), longest_pause=timedelta(seconds=5)
+)
+
+# The subprocess has its own, lower limits; this one only catches a worker that stopped living.
+EXTRACT = Policy(attempt=timedelta(minutes=15), attempts=3, heartbeat=timedelta(seconds=30))
+
+# Splitting is pure and fast (a millisecond for 300 pages); the time goes to reading and writing blobs.
+CHUNK = Policy(attempt=timedelta(minutes=5), attempts=3, heartbeat=timedelta(seconds=30))
+
+# A saturated provider is waited for, for hours: what is stored is kept, and only then a person is asked.
+EMBED = Policy(
+    attempt=timedelta(minutes=30),
+    heartbeat=timedelta(minutes=2),
+    total=timedelta(hours=6),
+    first_pause=timedelta(seconds=1),
+    longest_pause=timedelta(minutes=5),
+)
+
+# Milliseconds of database work that must happen: short attempts, no end.
+DATABASE = Policy(attempt=timedelta(seconds=10), first_pause=timedelta(milliseconds=100))
+
+# Deleting blobs and rows of a large document takes longer, and must happen as well.
+PURGE = Policy(attempt=timedelta(minutes=5), heartbeat=timedelta(seconds=30))
+
+# Asking Temporal about many runs; the Schedule comes again, so a failure may pass.
+HOUSEKEEPING = Policy(attempt=timedelta(minutes=2), attempts=3)

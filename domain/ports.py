@@ -1,0 +1,141 @@
+"""What the activities need of the world. Adapters implement these; tests may bring fakes."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.conversation import ChatMessage
+from domain.documents import Format
+from domain.retrieval import Passage
+
+Vectors = NDArray[np.float32]
+"""Shape (texts, width), each row of length 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Vectors of one call, in the order of its texts, and the input tokens where they are told."""
+
+    vectors: Vectors
+    tokens: int = 0
+
+
+class Embedder(Protocol):
+    """Turns text into vectors of one fixed width. Raises `domain.errors.ProviderError` kinds."""
+
+    @property
+    def model(self) -> str:
+        """Name provider and model, for example `gemini/gemini-embedding-001`."""
+
+    @property
+    def width(self) -> int:
+        """Number of dimensions."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many texts one call takes."""
+
+    async def embed_documents(self, texts: Sequence[str]) -> Embeddings:
+        """Embed `batch_size` chunks at most, in one provider call."""
+
+    async def embed_query(self, text: str) -> Vectors:
+        """Embed one question. Shape (width,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequest:
+    """Everything that an answer is made of."""
+
+    question: str
+    passages: Sequence[Passage]
+    history: Sequence[ChatMessage] = ()
+    instructions: str = ""
+    model: str | None = None
+    temperature: float = 0.2
+    max_tokens: int = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The next piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer's end; always the last event of a stream that did not fail."""
+
+    model: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Generator(Protocol):
+    """Streams an answer. Raises `domain.errors.ProviderError` kinds, `SafetyBlocked` included."""
+
+    @property
+    def model(self) -> str:
+        """Name the default model."""
+
+    def stream(self, request: AnswerRequest) -> AsyncIterator[TextDelta | Finished]:
+        """Yield deltas, then one `Finished`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionLimits:
+    """What one extraction may take of the machine."""
+
+    memory_bytes: int = 1 << 30
+    cpu_seconds: int = 300
+    wall_seconds: float = 600.0
+    pages: int = 20_000
+    output_bytes: int = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractedText:
+    """What an extraction wrote: one JSON object a line, `{"page": 1-based or null, "text": …}`."""
+
+    pages: int
+    characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionJob:
+    """One document to read: `source` to `target`, both paths on this machine."""
+
+    source: Path
+    target: Path
+    format: Format
+    limits: ExtractionLimits = field(default_factory=ExtractionLimits)
+
+
+class Extractor(Protocol):
+    """Reads a document in a subprocess that can be killed. Raises `domain.errors.InvalidInput` kinds."""
+
+    async def extract(self, job: ExtractionJob, progress: Callable[[int, int | None], None]) -> ExtractedText:
+        """Write the pages; call `progress(done, total)` as they come. Cancelling kills the process."""
+
+
+class BlobStore(Protocol):
+    """Bytes under keys such as `documents/<id>/<id>/source`. Writes are atomic: all or nothing."""
+
+    async def put(self, key: str, content: AsyncIterator[bytes]) -> None:
+        """Store a stream, replacing what was there."""
+
+    async def put_file(self, key: str, path: Path) -> None:
+        """Store a local file, replacing what was there; the file may be moved away."""
+
+    def get(self, key: str) -> AsyncIterator[bytes]:
+        """Stream the bytes. Raises `NotFound` on the first read."""
+
+    async def fetch(self, key: str, folder: Path) -> Path:
+        """Give a readable local path: the blob's own where it is local, else a copy in `folder`."""
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Delete every blob under `prefix`; answers how many there were. Twice is as good as once."""

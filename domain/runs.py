@@ -1,0 +1,33 @@
+"""Workflow names and ids. An id follows from what the run is for, so that none runs twice."""
+
+from domain.ids import BotId, ConversationId, DocumentId
+
+INGEST_DOCUMENT = "IngestDocument"
+ANSWER_TURN = "AnswerTurn"
+DELETE_DOCUMENT = "DeleteDocument"
+DELETE_BOT = "DeleteBot"
+HOUSEKEEPING = "Housekeeping"
+HOUSEKEEPING_ID = "housekeeping"
+
+RETRY_UPDATE = "retry"
+ABANDON_UPDATE = "abandon"
+
+# Chat goes before ingestion on every queue that both use; 1 is the most urgent, 5 the least.
+CHAT_PRIORITY = 1
+DELETE_PRIORITY = 3
+INGEST_PRIORITY = 4
+
+
+def ingestion_run(document_id: DocumentId) -> str:
+    """Name the one run that may ingest this document."""
+    return f"ingest/{document_id}"
+
+
+def turn_run(conversation_id: ConversationId) -> str:
+    """Name the one run that may answer in this conversation."""
+    return f"chat/{conversation_id}"
+
+
+def deletion_run(target: DocumentId | BotId) -> str:
+    """Name the run that deletes a document or a bot."""
+    return f"delete/{target}"

@@ -1,0 +1,231 @@
+"""Every activity's contract: name, input, output, queue and policy, in one place.
+
+Workflows call a step with `workflows.step.run_step`; `activities/registry.py` implements each.
+Inputs and outputs are ids, counts and codes, never content: they are written into histories.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from domain import policy
+from domain.conversation import TurnOutcome
+from domain.documents import IngestionRef
+from domain.ids import BotId, ConversationId, DocumentId, MessageId, TurnId, UserId
+from domain.model import Model
+from domain.policy import Policy
+
+InputT = TypeVar("InputT", bound=Model)
+OutputT = TypeVar("OutputT", bound=Model)
+
+
+class Queue(StrEnum):
+    """Task queues; one worker process serves any subset."""
+
+    CHAT = "chat"
+    INGEST_CPU = "ingest-cpu"
+    MODELS = "models"
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[InputT, OutputT]):
+    """An activity as its caller sees it. A local step runs in the workflow's own worker."""
+
+    name: str
+    input: type[InputT]
+    output: type[OutputT]
+    queue: Queue
+    policy: Policy
+    summary: str
+    local: bool = False
+
+
+class Done(Model):
+    """Nothing to report."""
+
+
+# Ingestion
+
+
+class Extracted(Model):
+    """Pages and characters that extraction stored."""
+
+    pages: int
+    characters: int
+
+
+class Chunked(Model):
+    """Chunks that were planned, and the shards that they are stored in."""
+
+    chunks: int
+    shards: int
+
+
+class EmbedShard(Model):
+    """One shard of an ingestion's chunks."""
+
+    ref: IngestionRef
+    shard: int
+
+
+class Embedded(Model):
+    """Chunks of the shard that are stored, and the model calls that this attempt made."""
+
+    chunks: int
+    model_calls: int
+
+
+class ParkIngestion(Model):
+    """Why an ingestion waits for a person."""
+
+    ref: IngestionRef
+    code: str
+    message: str
+
+
+class CloseIngestion(Model):
+    """How an ingestion that is not published ends."""
+
+    ref: IngestionRef
+    cancelled: bool
+    code: str
+    message: str
+
+
+class Closed(Model):
+    """An ingestion's end, and the newer version that waits for the same workflow id."""
+
+    successor: IngestionRef | None = None
+
+
+BEGIN_INGESTION = Step(
+    "begin_ingestion", IngestionRef, Done, Queue.CHAT, policy.DATABASE, "Take the document up", local=True
+)
+EXTRACT = Step("extract", IngestionRef, Extracted, Queue.INGEST_CPU, policy.EXTRACT, "Extract text page by page")
+CHUNK = Step("chunk", IngestionRef, Chunked, Queue.INGEST_CPU, policy.CHUNK, "Split the text into chunks")
+EMBED = Step("embed", EmbedShard, Embedded, Queue.MODELS, policy.EMBED, "Embed and store chunks")
+PUBLISH = Step(
+    "publish", IngestionRef, Closed, Queue.CHAT, policy.DATABASE, "Make this version the one that answers", local=True
+)
+PARK = Step("park", ParkIngestion, Done, Queue.CHAT, policy.DATABASE, "Ask a person for help", local=True)
+DISCARD_ARTIFACTS = Step(
+    "discard_artifacts", IngestionRef, Done, Queue.CHAT, policy.PURGE, "Delete extracted pages and planned chunks"
+)
+DISCARD_CHUNKS = Step("discard_chunks", IngestionRef, Done, Queue.CHAT, policy.PURGE, "Delete stored chunks")
+CLOSE_INGESTION = Step(
+    "close_ingestion", CloseIngestion, Closed, Queue.CHAT, policy.DATABASE, "Close the ingestion", local=True
+)
+
+
+# Turns
+
+
+class TurnRef(Model):
+    """What every step of a turn is given."""
+
+    owner_id: UserId
+    bot_id: BotId
+    conversation_id: ConversationId
+    turn_id: TurnId
+
+
+class LoadedHistory(Model):
+    """The window of earlier messages that the prompt will hold."""
+
+    messages: int
+    tokens: int
+
+
+class Retrieved(Model):
+    """How many passages were found worth giving to the model."""
+
+    passages: int
+
+
+class Generated(Model):
+    """The end of a generation; its text is in the turn's row."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+class PersistTurn(Model):
+    """How a turn ends, and for a failed one why."""
+
+    ref: TurnRef
+    outcome: TurnOutcome
+    code: str | None = None
+    message: str | None = None
+
+
+class Persisted(Model):
+    """The answer that was stored."""
+
+    message_id: MessageId | None = None
+    citations: int = 0
+
+
+LOAD_HISTORY = Step(
+    "load_history", TurnRef, LoadedHistory, Queue.CHAT, policy.DATABASE, "Choose the history window", local=True
+)
+RETRIEVE = Step("retrieve", TurnRef, Retrieved, Queue.MODELS, policy.RETRIEVE, "Find passages")
+GENERATE = Step("generate", TurnRef, Generated, Queue.MODELS, policy.GENERATE, "Stream the answer")
+PERSIST = Step("persist", PersistTurn, Persisted, Queue.CHAT, policy.DATABASE, "Store the answer", local=True)
+
+
+# Deletion
+
+
+class DeletionRef(Model):
+    """A deletion of a document, or of a bot with all that is in it."""
+
+    owner_id: UserId
+    bot_id: BotId
+    document_id: DocumentId | None = None
+
+
+class Purged(Model):
+    """What one purge removed, and whether more is left."""
+
+    documents: int
+    chunks: int
+    more: bool = False
+
+
+STOP_INGESTION = Step(
+    "stop_ingestion", DeletionRef, Done, Queue.CHAT, policy.PURGE, "Cancel the document's ingestion and await its end"
+)
+PURGE_DOCUMENT = Step("purge_document", DeletionRef, Purged, Queue.CHAT, policy.PURGE, "Delete chunks, blobs and row")
+PURGE_BOT = Step("purge_bot", DeletionRef, Purged, Queue.CHAT, policy.PURGE, "Delete the bot's documents and talk")
+
+
+# Housekeeping
+
+
+class HousekeepingTick(Model):
+    """How old something must be before housekeeping touches it."""
+
+    grace: timedelta = timedelta(seconds=15)
+
+
+class Swept(Model):
+    """How many rows housekeeping put right."""
+
+    count: int
+
+
+SWEEP_PENDING = Step(
+    "sweep_pending", HousekeepingTick, Swept, Queue.CHAT, policy.HOUSEKEEPING, "Start what a crash left pending"
+)
+CLOSE_ORPHANS = Step(
+    "close_orphans", HousekeepingTick, Swept, Queue.CHAT, policy.HOUSEKEEPING, "Close rows whose workflow is gone"
+)
+EXPIRE = Step("expire", HousekeepingTick, Swept, Queue.CHAT, policy.HOUSEKEEPING, "Expire turn events and tokens")
+
+STEPS: tuple[Step[Model, Model], ...] = (
+    BEGIN_INGESTION, EXTRACT, CHUNK, EMBED, PUBLISH, PARK, DISCARD_ARTIFACTS, DISCARD_CHUNKS, CLOSE_INGESTION,
+    LOAD_HISTORY, RETRIEVE, GENERATE, PERSIST,
+    STOP_INGESTION, PURGE_DOCUMENT, PURGE_BOT,
+    SWEEP_PENDING, CLOSE_ORPHANS, EXPIRE,
+)  # type: ignore[assignment]  # fmt: skip
