@@ -1,0 +1,1 @@
+"""One class a capability: fetch, ask the domain, store."""

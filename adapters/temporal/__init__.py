@@ -1,0 +1,1 @@
+"""Temporal: connection, search attributes, and starting of runs."""

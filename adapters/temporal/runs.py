@@ -1,0 +1,147 @@
+"""Starting, cancelling and asking of runs; used by the API and by housekeeping alike.
+
+Runs are started by name: the adapters know nothing of workflow code.
+"""
+
+from datetime import timedelta
+from uuid import UUID
+
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    ScheduleState,
+    WorkflowExecutionStatus,
+)
+from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from adapters.temporal.client import BOT_ID, DOCUMENT_ID, OWNER_ID, STAGE
+from domain import runs
+from domain.documents import IngestionRef
+from domain.model import Model
+from domain.steps import DeletionRef, HousekeepingTick, Queue, TurnRef
+
+
+async def start_ingestion(client: Client, ref: IngestionRef) -> bool:
+    """Start the document's ingestion. False where a run of this document is still open."""
+    return await _start(
+        client,
+        runs.INGEST_DOCUMENT,
+        ref,
+        run=runs.ingestion_run(ref.document_id),
+        summary="Ingest a document",
+        priority=runs.INGEST_PRIORITY,
+        attributes=_attributes(ref.owner_id, ref.bot_id, ref.document_id, stage="processing"),
+    )
+
+
+async def start_turn(client: Client, ref: TurnRef) -> bool:
+    """Start answering. False where the conversation's run is still open."""
+    return await _start(
+        client,
+        runs.ANSWER_TURN,
+        ref,
+        run=runs.turn_run(ref.conversation_id),
+        summary="Answer a message",
+        priority=runs.CHAT_PRIORITY,
+        attributes=_attributes(ref.owner_id, ref.bot_id),
+    )
+
+
+async def start_deletion(client: Client, ref: DeletionRef) -> bool:
+    """Start a deletion. False where it runs already."""
+    document = ref.document_id
+    return await _start(
+        client,
+        runs.DELETE_BOT if document is None else runs.DELETE_DOCUMENT,
+        ref,
+        run=runs.deletion_run(ref.bot_id if document is None else document),
+        summary="Delete a bot" if document is None else "Delete a document",
+        priority=runs.DELETE_PRIORITY,
+        attributes=_attributes(ref.owner_id, ref.bot_id, document),
+    )
+
+
+async def cancel_run(client: Client, workflow_id: str) -> bool:
+    """Ask a run to stop. False where none is open."""
+    try:
+        await client.get_workflow_handle(workflow_id).cancel()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return True
+
+
+async def is_open(client: Client, workflow_id: str) -> bool:
+    """Tell whether a run of this id is open now."""
+    try:
+        description = await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return description.status is WorkflowExecutionStatus.RUNNING
+
+
+async def ensure_housekeeping(client: Client, *, every: timedelta, grace: timedelta) -> None:
+    """Create the housekeeping Schedule, or bring its interval up to date."""
+    schedule = Schedule(
+        action=ScheduleActionStartWorkflow(
+            runs.HOUSEKEEPING,
+            HousekeepingTick(grace=grace),
+            id=runs.HOUSEKEEPING_ID,
+            task_queue=Queue.CHAT,
+            execution_timeout=timedelta(minutes=10),
+            static_summary="Put right what crashes left behind",
+        ),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(minutes=1)),
+        state=ScheduleState(note="Sweeps pending rows, closes orphans, expires events and tokens."),
+    )
+    try:
+        await client.create_schedule(runs.HOUSEKEEPING_ID, schedule)
+    except ScheduleAlreadyRunningError:
+        handle = client.get_schedule_handle(runs.HOUSEKEEPING_ID)
+        present = (await handle.describe()).schedule
+        if present.spec.intervals != schedule.spec.intervals:
+            await handle.delete()
+            await client.create_schedule(runs.HOUSEKEEPING_ID, schedule)
+
+
+async def _start(
+    client: Client, name: str, ref: Model, *, run: str, summary: str, priority: int, attributes: TypedSearchAttributes
+) -> bool:
+    owner = getattr(ref, "owner_id")  # noqa: B009  (every ref has one)
+    try:
+        await client.start_workflow(
+            name,
+            ref,
+            id=run,
+            task_queue=Queue.CHAT,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            search_attributes=attributes,
+            static_summary=summary,
+            priority=Priority(priority_key=priority, fairness_key=str(owner)),
+        )
+    except WorkflowAlreadyStartedError:
+        return False
+    return True
+
+
+def _attributes(
+    owner: UUID, bot: UUID, document: UUID | None = None, *, stage: str | None = None
+) -> TypedSearchAttributes:
+    pairs = [SearchAttributePair(OWNER_ID, str(owner)), SearchAttributePair(BOT_ID, str(bot))]
+    if document is not None:
+        pairs.append(SearchAttributePair(DOCUMENT_ID, str(document)))
+    if stage is not None:
+        pairs.append(SearchAttributePair(STAGE, stage))
+    return TypedSearchAttributes(pairs)

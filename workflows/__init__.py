@@ -1,0 +1,1 @@
+"""Deterministic orchestration. Imports the domain only."""
