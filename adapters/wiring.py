@@ -1,0 +1,78 @@
+"""Opens everything once and yields one frozen object; the mains hand out slices of it."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from adapters.blobs import LocalBlobStore
+from adapters.extraction.extractor import SubprocessExtractor
+from adapters.models.providers import open_models
+from adapters.postgres.engine import open_engine
+from adapters.postgres.notifications import Notifications
+from adapters.settings import Settings
+from adapters.telemetry import Telemetry, open_telemetry
+from adapters.temporal.client import connect
+from domain.ports import BlobStore, Embedder, ExtractionLimits, Extractor, Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """Everything that a process talks to."""
+
+    settings: Settings
+    engine: AsyncEngine
+    blobs: BlobStore
+    temporal: Client
+    embedder: Embedder
+    generator: Generator
+    extractor: Extractor
+    notifications: Notifications
+    telemetry: Telemetry
+
+
+@asynccontextmanager
+async def open_adapters(
+    settings: Settings, *, service: str, temporal: Client | None = None, telemetry: Telemetry | None = None
+) -> AsyncIterator[Adapters]:
+    """Open for the process `service`; on leaving close in the reverse order.
+
+    A test may bring its own Temporal client or telemetry. The API connects to Temporal on its
+    first call, so that it accepts documents while Temporal is down.
+    """
+    async with AsyncExitStack() as stack:
+        telemetry = telemetry or open_telemetry(service)
+        stack.callback(telemetry.shutdown)
+        engine = open_engine(settings.database_url, pool_size=settings.database_pool, application=service)
+        telemetry.instrument_engine(engine)
+        stack.push_async_callback(engine.dispose)
+        client = temporal or await connect(telemetry.interceptors, lazy=service == "api")
+        models = await stack.enter_async_context(open_models(settings))
+        extractor = SubprocessExtractor()
+        stack.push_async_callback(extractor.close)
+        notifications = Notifications(settings.database_url)
+        stack.push_async_callback(notifications.close)
+        yield Adapters(
+            settings=settings,
+            engine=engine,
+            blobs=LocalBlobStore(settings.blob_dir),
+            temporal=client,
+            embedder=models.embedder,
+            generator=models.generator,
+            extractor=extractor,
+            notifications=notifications,
+            telemetry=telemetry,
+        )
+
+
+def extraction_limits(settings: Settings) -> ExtractionLimits:
+    """Give the extraction's slice of the settings."""
+    return ExtractionLimits(
+        memory_bytes=settings.extraction_memory_bytes,
+        cpu_seconds=settings.extraction_cpu_seconds,
+        wall_seconds=settings.extraction_wall_seconds,
+        pages=settings.extraction_pages,
+        output_bytes=settings.extraction_output_bytes,
+    )
