@@ -55,5 +55,6 @@ async def copy_rows(connection: AsyncConnection, table: str, columns: list[str],
     """
     raw = await connection.get_raw_connection()
     driver = raw.driver_connection
-    assert isinstance(driver, asyncpg.Connection)
+    if not isinstance(driver, asyncpg.Connection):
+        raise TypeError("COPY needs the asyncpg driver.")
     await driver.copy_records_to_table(table, columns=columns, records=rows)
