@@ -60,12 +60,14 @@ class Notifications:
 
     async def _listen_once(self) -> None:
         connection = await asyncpg.connect(self._dsn, timeout=5, server_settings={"application_name": "listen"})
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
         try:
             for channel in CHANNELS:
                 await connection.add_listener(channel, self._on_notification)
             self._wake_all()  # whatever came while nobody listened
-            while True:
-                await asyncio.sleep(_PROBE_PAUSE)
+            while not lost.is_set():
+                await wait_for(lost, _PROBE_PAUSE)
                 await connection.execute("select 1", timeout=5)  # a dead peer is noticed within seconds
         finally:
             connection.terminate()

@@ -1,0 +1,85 @@
+"""Migrations: from empty to head, back one step and forth again, without drift, loudly."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest_asyncio
+from sqlalchemy.engine import make_url
+
+from adapters.embedded import postgres
+from tests.servers import ROOT, PostgresServer
+
+
+def alembic(url: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", "-c", "migrations/alembic.ini", *arguments],
+        cwd=ROOT, env={**os.environ, "CHATSPHERE_DATABASE_URL": url}, check=check, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def dsn(url: str) -> str:
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@pytest_asyncio.fixture
+async def empty_database(postgres: PostgresServer) -> AsyncIterator[str]:
+    name = "test_empty"
+    await ensure_database(postgres, name)
+    yield postgres.url(name)
+    await postgres.drop(name)
+
+
+async def ensure_database(server: PostgresServer, name: str) -> None:
+    await postgres.ensure_database(server.cluster, name)
+
+
+async def test_an_empty_database_goes_to_head_and_back_and_forth_without_drift(empty_database: str) -> None:
+    for step in (("upgrade", "head"), ("check",), ("downgrade", "-1"), ("upgrade", "head"), ("check",)):
+        await asyncio.to_thread(alembic, empty_database, *step)
+
+
+async def test_data_survives_a_second_upgrade(database_url: str) -> None:
+    connection = await asyncpg.connect(dsn(database_url))
+    try:
+        await connection.execute(
+            "insert into users (id, email, password_hash) values (gen_random_uuid(), 'a@b.c', 'x')"
+        )
+        await asyncio.to_thread(alembic, database_url, "upgrade", "head")
+        assert await connection.fetchval("select count(*) from users") == 1
+    finally:
+        await connection.close()
+
+
+async def test_vectors_are_halves_of_the_set_width_stored_plain(database_url: str) -> None:
+    connection = await asyncpg.connect(dsn(database_url))
+    try:
+        row = await connection.fetchrow(
+            "select format_type(atttypid, atttypmod) as type, attstorage::text as storage from pg_attribute"
+            " where attrelid = 'chunks'::regclass and attname = 'embedding'"
+        )
+    finally:
+        await connection.close()
+    assert (row["type"], row["storage"]) == ("halfvec(768)", "p")
+
+
+async def test_a_lock_that_is_not_had_fails_the_migration_loudly(empty_database: str) -> None:
+    await asyncio.to_thread(alembic, empty_database, "upgrade", "head")
+    connection = await asyncpg.connect(dsn(empty_database))
+    try:
+        async with connection.transaction():
+            await connection.execute("lock table documents in access share mode")
+            done = await asyncio.to_thread(alembic, empty_database, "downgrade", "base", check=False)
+            assert done.returncode != 0
+            assert "LockNotAvailable" in done.stderr
+            assert await connection.fetchval("select version_num from alembic_version") == "0001"
+    finally:
+        await connection.close()
+
+
+async def test_two_processes_that_migrate_at_once_both_succeed(empty_database: str) -> None:
+    done = await asyncio.gather(*(asyncio.to_thread(alembic, empty_database, "upgrade", "head") for _ in range(2)))
+    assert [process.returncode for process in done] == [0, 0]
