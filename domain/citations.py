@@ -1,0 +1,301 @@
+"""Citations: the markers `[1]` of an answer, filtered while it streams and verified when it is done."""
+# ruff: noqa: RUF001  (look-alike punctuation of other scripts is what this file is about)
+
+import unicodedata
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+
+import regex
+
+from domain.ids import ChunkId, DocumentId
+from domain.model import Model
+from domain.retrieval import Passage
+from domain.sentences import sentence_spans, tokens
+
+# One marker or a group: [1], [1, 7], [ 1; 2 ]. Five digits are a number, not a marker.
+_MARKER = regex.compile(r"\[[ \t]?\d{1,4}(?:[ \t]?[,;，、][ \t]?\d{1,4})*[ \t]?\]")
+_LONGEST_MARKER = 80
+_NUMBER = regex.compile(r"\d+")
+
+
+class Citation(Model):
+    """One checked reference from an answer to a chunk; `quote` is the chunk's own text."""
+
+    marker: int
+    document_id: DocumentId
+    document_name: str
+    chunk_id: ChunkId
+    page: int | None
+    quote: str
+    score: float
+
+
+class _Code:
+    """Says of each character whether it is in Markdown code, where brackets are no markers."""
+
+    def __init__(self) -> None:
+        self._ticks = 0
+        self._fence = False
+        self._inline = False
+
+    def feed(self, char: str) -> bool:
+        if char == "`":
+            self._ticks += 1
+            return True
+        if self._ticks:
+            self._toggle()
+        if char == "\n":
+            self._inline = False  # a backtick that nobody closed reaches to the end of its line
+        return self._fence or self._inline
+
+    def _toggle(self) -> None:
+        if self._ticks >= 3:
+            self._fence = not self._fence
+            self._inline = False
+        elif not self._fence:
+            self._inline = not self._inline
+        self._ticks = 0
+
+
+class MarkerFilter:
+    """Removes markers that were not given from a stream, and writes each given one as `[n]`.
+
+    Text is held back from a `[`, and the white space before it, until it is decided. The output
+    does not depend on where the stream was cut.
+    """
+
+    def __init__(self, known: Set[int]) -> None:
+        self._known = known
+        self._space = ""
+        self._held = ""
+        self._code = _Code()
+
+    def feed(self, text: str) -> str:
+        """Take the next piece; answer what is decided."""
+        return "".join(self._decide(char) for char in text)
+
+    def finish(self) -> str:
+        """Answer what is still held back, at the end of the stream."""
+        return self._release()
+
+    def _decide(self, char: str) -> str:
+        code = self._code.feed(char)
+        if self._held:
+            return self._continue(char, code)
+        if char == "[" and not code:
+            self._held = char
+            return ""
+        if char.isspace() and char not in "\r\n" and not code:
+            self._space += char
+            return ""
+        return self._release() + char
+
+    def _continue(self, char: str, code: bool) -> str:
+        candidate = self._held + char
+        if char == "]" and _MARKER.fullmatch(candidate):
+            return self._close(candidate)
+        if len(candidate) < _LONGEST_MARKER and _MARKER.fullmatch(candidate, partial=True):
+            self._held = candidate
+            return ""
+        released = self._release()
+        if char == "[" and not code:
+            self._held = char
+            return released
+        if char.isspace() and char not in "\r\n" and not code:
+            self._space = char
+            return released
+        return released + char
+
+    def _close(self, group: str) -> str:
+        self._held = ""
+        kept = "".join(f"[{number}]" for number in _numbers(group) if number in self._known)
+        released = self._space + kept if kept else ""
+        self._space = ""
+        return released
+
+    def _release(self) -> str:
+        released = self._space + self._held
+        self._space = self._held = ""
+        return released
+
+
+def _numbers(group: str) -> list[int]:
+    return [int(number) for number in _NUMBER.findall(group)]
+
+
+# Verification
+
+_CLOSING = {
+    '"': '"', "＂": "＂", "”": "“„”", "“": "„", "»": "«»", "«": "»", "」": "「", "』": "『", "〞": "〝", "〟": "〝",
+}  # fmt: skip
+_AFTER_QUOTE = " \t\r\n\u00a0\u202f.,;:!?…)、。，．；：！？）"
+_QUOTE_REACH = 2000
+_SAME = str.maketrans(
+    {
+        **dict.fromkeys("‘’‚‛ʼ′`´", "'"),
+        **dict.fromkeys("“”„‟«»″＂「」『』〝〞〟", '"'),
+        **dict.fromkeys("‐‑‒–—―−", "-"),
+    }
+)
+_EDGES = " .,;:!?…'\"-、。，；：！？"
+_GRAPHEME = regex.compile(r"\X")
+_FIRST_UNSPACED = "\u2e80"  # from here on scripts are written without spaces, or may be
+_LAST_SPACED = "\u0590"  # up to here (Latin, Greek, Cyrillic, Armenian) a quotation must begin and end at a word's edge
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """Text in the form that quotations compare in; `starts[i]`, `ends[i]` are where it came from."""
+
+    text: str
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+
+
+def _fold(text: str) -> _Folded:
+    """Fold case, compatibility forms, quotation marks and white space; leave `[7]` and invisible characters out."""
+    chars: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    for start, end, unit in _units(text):
+        for char in unit:
+            if char == " " and (not chars or chars[-1] == " "):
+                continue
+            if chars and chars[-1] == " " and _joins(chars, char):
+                chars.pop(), starts.pop(), ends.pop()
+            chars.append(char)
+            starts.append(start)
+            ends.append(end)
+    return _Folded("".join(chars), tuple(starts), tuple(ends))
+
+
+def _units(text: str) -> Iterator[tuple[int, int, str]]:
+    at = 0
+    for marker in _MARKER.finditer(text):
+        yield from _graphemes(text, at, marker.start())
+        at = marker.end()
+    yield from _graphemes(text, at, len(text))
+
+
+def _graphemes(text: str, start: int, end: int) -> Iterator[tuple[int, int, str]]:
+    for match in _GRAPHEME.finditer(text, start, end):
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", match.group()).casefold())
+        unit = "".join(
+            " " if char.isspace() else char for char in folded.translate(_SAME) if unicodedata.category(char) != "Cf"
+        )
+        yield match.start(), match.end(), unit
+
+
+def _joins(chars: list[str], char: str) -> bool:
+    return char >= _FIRST_UNSPACED or (len(chars) > 1 and chars[-2] >= _FIRST_UNSPACED)
+
+
+def verify(answer: str, passages: Sequence[Passage]) -> list[Citation]:
+    """List the citations that hold, in order of appearance, each marker once per distinct quote.
+
+    A quotation right before a marker must occur in that passage, or the citation is dropped.
+    Without a quotation the quote is the passage's sentence that shares most with the claim.
+    """
+    by_marker = {passage.marker: passage for passage in passages}
+    folded: dict[int, _Folded] = {}
+    found: dict[tuple[int, str], Citation] = {}
+    for match in _markers(answer):
+        quotations = _quotations(answer, match.start())
+        for number in _numbers(match.group()):
+            passage = by_marker.get(number)
+            if passage is None:
+                continue
+            if quotations and number not in folded:
+                folded[number] = _fold(passage.content)
+            quote = (
+                _quoted(quotations, passage.content, folded[number])
+                if quotations
+                else _supporting(_claim(answer, match.start()), passage.content)
+            )
+            if quote:
+                found.setdefault((number, quote), _citation(passage, quote))
+    return list(found.values())
+
+
+def _citation(passage: Passage, quote: str) -> Citation:
+    return Citation(
+        marker=passage.marker,
+        document_id=passage.document_id,
+        document_name=passage.document_name,
+        chunk_id=passage.chunk_id,
+        page=passage.page,
+        quote=quote,
+        score=passage.score,
+    )
+
+
+def _markers(answer: str) -> list[regex.Match[str]]:
+    code = _Code()
+    in_code = [code.feed(char) for char in answer]
+    return [match for match in _MARKER.finditer(answer) if not in_code[match.start()]]
+
+
+def _before(answer: str, at: int) -> int:
+    """Walk back over white space, punctuation and other markers; answer where the claim's text ends."""
+    while True:
+        end = len(answer[:at].rstrip(_AFTER_QUOTE))
+        group = regex.search(r"\[[\d ,;，、\t]+\]$", answer[max(0, end - _LONGEST_MARKER) : end])
+        if group is None:
+            return end
+        at = end - len(group.group())
+
+
+def _quotations(answer: str, at: int) -> list[str]:
+    """List the texts that may be the quotation before the marker at `at`, longest first."""
+    end = _before(answer, at)
+    opening = _CLOSING.get(answer[end - 1]) if end else None
+    if opening is None:
+        return []
+    close = end - 1
+    floor = max(0, close - _QUOTE_REACH, answer.rfind("\n\n", 0, close))
+    return [
+        inner
+        for start in range(floor, close)
+        if answer[start] in opening and _is_quotation(inner := answer[start + 1 : close], answer[start], answer[close])
+    ]
+
+
+def _is_quotation(inner: str, opened: str, closed: str) -> bool:
+    if not inner.strip(_EDGES):
+        return False
+    if opened == closed:  # the mark does not tell opening from closing; what follows it does
+        return inner.count(opened) % 2 == 0 and not inner[0].isspace()
+    return inner.count(opened) == inner.count(closed)
+
+
+def _quoted(quotations: Sequence[str], content: str, folded: _Folded) -> str | None:
+    for quotation in quotations:
+        wanted = _fold(quotation).text.strip(_EDGES)
+        at = folded.text.find(wanted) if wanted else -1
+        while at >= 0:
+            start, end = folded.starts[at], folded.ends[at + len(wanted) - 1]
+            if not _inside_word(content, start) and not _inside_word(content, end):
+                return content[start:end]
+            at = folded.text.find(wanted, at + 1)
+    return None
+
+
+def _inside_word(content: str, at: int) -> bool:
+    return 0 < at < len(content) and all(char.isalnum() and char < _LAST_SPACED for char in content[at - 1 : at + 1])
+
+
+def _claim(answer: str, at: int) -> str:
+    before = _MARKER.sub(" ", answer[max(0, at - _QUOTE_REACH) : _before(answer, at)])
+    spans = sentence_spans(before)
+    return before[slice(*spans[-1])] if spans else ""
+
+
+def _supporting(claim: str, content: str) -> str | None:
+    wanted = set(tokens(claim))
+    best, best_score = None, -1.0
+    for start, end in sentence_spans(content):
+        has = set(tokens(content[start:end]))
+        score = len(wanted & has) / (len(wanted) * len(has)) ** 0.5 if wanted and has else 0.0
+        if score > best_score:
+            best, best_score = content[start:end], score
+    return best
