@@ -39,6 +39,8 @@ class Step(Generic[InputT, OutputT]):
     policy: Policy
     summary: str
     local: bool = False
+    # The row that the step writes is a fence of its own, so nobody needs to wait for its end.
+    try_cancel: bool = False
 
 
 class Done(Model):
@@ -94,9 +96,13 @@ class CloseIngestion(Model):
 
 
 class Closed(Model):
-    """An ingestion's end, and the newer version that waits for the same workflow id."""
+    """An ingestion's end, and the newer version that waits for the same workflow id.
+
+    `published` is true where it was published, however it was asked to end: nothing is to be discarded.
+    """
 
     successor: IngestionRef | None = None
+    published: bool = False
 
 
 BEGIN_INGESTION = Step(
@@ -160,17 +166,18 @@ class PersistTurn(Model):
 
 
 class Persisted(Model):
-    """The answer that was stored."""
+    """The answer that was stored, and the next message that waits for the same workflow id."""
 
     message_id: MessageId | None = None
     citations: int = 0
+    successor: TurnRef | None = None
 
 
 LOAD_HISTORY = Step(
     "load_history", TurnRef, LoadedHistory, Queue.CHAT, policy.DATABASE, "Choose the history window", local=True
 )
 RETRIEVE = Step("retrieve", TurnRef, Retrieved, Queue.MODELS, policy.RETRIEVE, "Find passages")
-GENERATE = Step("generate", TurnRef, Generated, Queue.MODELS, policy.GENERATE, "Stream the answer")
+GENERATE = Step("generate", TurnRef, Generated, Queue.MODELS, policy.GENERATE, "Stream the answer", try_cancel=True)
 PERSIST = Step("persist", PersistTurn, Persisted, Queue.CHAT, policy.DATABASE, "Store the answer", local=True)
 
 
@@ -186,7 +193,7 @@ class DeletionRef(Model):
 
 
 class Purged(Model):
-    """What one purge removed, and whether more is left."""
+    """What a deletion removed so far, all its purges together, and whether more is left."""
 
     documents: int
     chunks: int

@@ -1,5 +1,8 @@
 """How a workflow calls a step: one place for queue, timeouts, retries and cancellation."""
 
+import asyncio
+from datetime import timedelta
+
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
@@ -8,6 +11,11 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 with workflow.unsafe.imports_passed_through():
     from domain.policy import Policy
     from domain.steps import InputT, OutputT, Step
+
+_WAIT = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+_TRY = workflow.ActivityCancellationType.TRY_CANCEL
+# Longer pauses of a local step become timers, so that its worker's slot is free while Postgres is down.
+_LOCAL_RETRIES = timedelta(seconds=5)
 
 
 async def run_step(step: Step[InputT, OutputT], value: InputT, *, summary: str | None = None) -> OutputT:
@@ -24,7 +32,8 @@ async def run_step(step: Step[InputT, OutputT], value: InputT, *, summary: str |
             start_to_close_timeout=policy.attempt,
             schedule_to_close_timeout=policy.total,
             retry_policy=_retries(policy),
-            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            local_retry_threshold=_LOCAL_RETRIES,
+            cancellation_type=_WAIT,
             summary=summary or step.summary,
         )
         return local
@@ -37,10 +46,23 @@ async def run_step(step: Step[InputT, OutputT], value: InputT, *, summary: str |
         schedule_to_close_timeout=policy.total,
         heartbeat_timeout=policy.heartbeat,
         retry_policy=_retries(policy),
-        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        cancellation_type=_TRY if step.try_cancel else _WAIT,
         summary=summary or step.summary,
     )
     return result
+
+
+async def run_to_end(step: Step[InputT, OutputT], value: InputT) -> OutputT:
+    """Run a step that a cancellation must not interrupt, however often one comes."""
+    task = asyncio.create_task(run_step(step, value))
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            continue
+        except ActivityError:
+            break
+    return task.result()
 
 
 def failure_of(error: ActivityError) -> tuple[str, str]:

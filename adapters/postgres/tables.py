@@ -179,10 +179,18 @@ documents = Table(
         name="status",
     ),
     Index(None, "bot_id", "created_at", "id"),
-    Index("uq_documents_bot_id_sha256", "bot_id", "sha256", unique=True, postgresql_where=text("status <> 'deleting'")),
     Index("ix_documents_unfinished", "status", "updated_at",
           postgresql_where=text("status in ('pending', 'processing', 'needs_attention')")),
 )  # fmt: skip
+
+document_contents = Table(
+    "document_contents",  # the same bytes are one document of a bot: its active and its newest version's
+    metadata,
+    Column("bot_id", Uuid, primary_key=True),
+    Column("sha256", Text, primary_key=True),
+    _to("documents", "document_id"),
+    Index(None, "document_id"),
+)
 
 ingestions = Table(
     "ingestions",
@@ -203,11 +211,14 @@ ingestions = Table(
     Column("planned_chunks", Integer),
     Column("stored_chunks", Integer, nullable=False, server_default="0"),
     Column("shards", Integer),
+    Column("plan_digest", LargeBinary),  # SHA-256 of the planned chunks; with model and batch size it names the plan
     Column("embedding_model", Text),
+    Column("batch_size", Integer),
     Column("model_calls", Integer, nullable=False, server_default="0"),  # whose result is stored
     Column("model_calls_needed", Integer),
     Column("model_tokens", BigInteger, nullable=False, server_default="0"),
     Column("run_id", Text),
+    _time("cancel_requested_at"),
     Column("error_code", Text),
     Column("error_message", Text),
     _created(),
@@ -285,6 +296,8 @@ turns = Table(
     Column("answer_id", Uuid),
     Column("history_from", BigInteger),  # position of the first message of the window; null: none
     Column("attempt", Integer, nullable=False, server_default="0"),  # of the generation that may write
+    Column("run_id", Text),  # of the workflow that answers
+    Column("run_attempt", Integer, nullable=False, server_default="0"),  # Temporal's attempt, within that run
     Column("last_sequence", BigInteger, nullable=False, server_default="0"),
     Column("draft", Text),  # a finished generation's text, until it is persisted
     Column("model", Text),

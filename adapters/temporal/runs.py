@@ -69,10 +69,13 @@ async def start_deletion(client: Client, ref: DeletionRef) -> bool:
     )
 
 
-async def cancel_run(client: Client, workflow_id: str) -> bool:
-    """Ask a run to stop. False where none is open."""
+async def cancel_run(client: Client, workflow_id: str, *, run_id: str | None) -> bool:
+    """Ask a run to stop. False where none is open.
+
+    Give the run that you mean: without it a successor under the same id may be hit.
+    """
     try:
-        await client.get_workflow_handle(workflow_id).cancel()
+        await client.get_workflow_handle(workflow_id, run_id=run_id).cancel()
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return False
@@ -89,6 +92,12 @@ async def is_open(client: Client, workflow_id: str) -> bool:
             return False
         raise
     return description.status is WorkflowExecutionStatus.RUNNING
+
+
+async def open_runs(client: Client, name: str) -> set[str]:
+    """List the ids of a workflow's open runs, as the visibility store has them: it lags by a moment."""
+    query = f"WorkflowType = '{name}' AND ExecutionStatus = 'Running'"
+    return {run.id async for run in client.list_workflows(query)}
 
 
 async def ensure_housekeeping(client: Client, *, every: timedelta, grace: timedelta) -> None:

@@ -213,13 +213,17 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("status in ('pending', 'processing', 'needs_attention')"),
     )
-    op.create_index(
-        "uq_documents_bot_id_sha256",
-        "documents",
-        ["bot_id", "sha256"],
-        unique=True,
-        postgresql_where=sa.text("status <> 'deleting'"),
+    op.create_table(
+        "document_contents",
+        sa.Column("bot_id", sa.Uuid(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("document_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["document_id"], ["documents.id"], name=op.f("fk_document_contents_document_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("bot_id", "sha256", name=op.f("pk_document_contents")),
     )
+    op.create_index(op.f("ix_document_contents_document_id"), "document_contents", ["document_id"], unique=False)
     op.create_table(
         "ingestions",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -238,11 +242,14 @@ def upgrade() -> None:
         sa.Column("planned_chunks", sa.Integer(), nullable=True),
         sa.Column("stored_chunks", sa.Integer(), server_default="0", nullable=False),
         sa.Column("shards", sa.Integer(), nullable=True),
+        sa.Column("plan_digest", sa.LargeBinary(), nullable=True),
         sa.Column("embedding_model", sa.Text(), nullable=True),
+        sa.Column("batch_size", sa.Integer(), nullable=True),
         sa.Column("model_calls", sa.Integer(), server_default="0", nullable=False),
         sa.Column("model_calls_needed", sa.Integer(), nullable=True),
         sa.Column("model_tokens", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("run_id", sa.Text(), nullable=True),
+        sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -293,6 +300,8 @@ def upgrade() -> None:
         sa.Column("answer_id", sa.Uuid(), nullable=True),
         sa.Column("history_from", sa.BigInteger(), nullable=True),
         sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("run_id", sa.Text(), nullable=True),
+        sa.Column("run_attempt", sa.Integer(), server_default="0", nullable=False),
         sa.Column("last_sequence", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("draft", sa.Text(), nullable=True),
         sa.Column("model", sa.Text(), nullable=True),
@@ -389,9 +398,8 @@ def downgrade() -> None:
     op.drop_table("turns")
     op.drop_table("messages")
     op.drop_table("ingestions")
-    op.drop_index(
-        "uq_documents_bot_id_sha256", table_name="documents", postgresql_where=sa.text("status <> 'deleting'")
-    )
+    op.drop_index(op.f("ix_document_contents_document_id"), table_name="document_contents")
+    op.drop_table("document_contents")
     op.drop_index(
         "ix_documents_unfinished",
         table_name="documents",
