@@ -1,0 +1,62 @@
+"""What the folders promise: steps and activities agree, files stay small, the noun is the file's name."""
+
+import inspect
+import typing
+from pathlib import Path
+
+import pytest
+from temporalio import activity
+
+from activities.registry import CAPABILITIES
+from domain.steps import STEPS, Step
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("domain", "workflows", "activities", "adapters", "api", "migrations")
+# A list of tables or a table of codes reads better in one piece than cut in two.
+LONG_FOR_A_REASON = {
+    "adapters/postgres/tables.py",
+    "domain/errors.py",
+    "migrations/versions/0001_first_schema.py",
+}
+
+
+def implemented() -> dict[str, typing.Callable[..., object]]:
+    found = {}
+    for capability in CAPABILITIES:
+        for _, method in inspect.getmembers(capability, inspect.isfunction):
+            definition = activity._Definition.from_callable(method)
+            if definition is not None and definition.name is not None:
+                found[definition.name] = method
+    return found
+
+
+def test_every_step_has_one_activity_and_every_activity_is_a_step() -> None:
+    assert sorted(implemented()) == sorted(step.name for step in STEPS)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_an_activity_takes_and_gives_what_its_step_says(step: Step[typing.Any, typing.Any]) -> None:
+    method = implemented()[step.name]
+    hints = typing.get_type_hints(method)
+    given = hints.pop("return")
+    assert [*hints.values()] == [step.input]
+    assert given is step.output
+
+
+def test_files_stay_short() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 300
+    }
+    assert set(long) - LONG_FOR_A_REASON == set()
+
+
+def test_the_worker_stays_under_sixty_lines() -> None:
+    assert len((ROOT / "worker.py").read_text().splitlines()) < 60
+
+
+def test_no_file_is_named_for_nothing() -> None:
+    vague = {"utils", "helpers", "common", "manager", "misc"}
+    assert [str(path) for package in PACKAGES for path in (ROOT / package).rglob("*.py") if path.stem in vague] == []
