@@ -18,7 +18,12 @@ class SearchMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One chunk that a search found; `score` is larger for better, its range depends on the mode."""
+    """One chunk that a search found.
+
+    `score` orders the hits and lies between 0 and 1 in every mode: the cosine similarity (vector), the share of
+    the question's words that the chunk has (keyword), the fused rank with 1 for the best of both arms (hybrid).
+    `similarity` is the cosine where chunk and question were embedded by the same model.
+    """
 
     chunk_id: ChunkId
     document_id: DocumentId
@@ -42,6 +47,14 @@ class Passage:
     heading_path: tuple[str, ...]
     content: str
     score: float
+
+
+def relevant(hits: Sequence[Hit], *, min_score: float) -> list[Hit]:
+    """Drop what is too far from the question: by cosine similarity, or by score where there is none.
+
+    A fused rank says which hit is the better one, and nothing about how good it is.
+    """
+    return [hit for hit in hits if (hit.score if hit.similarity is None else hit.similarity) >= min_score]
 
 
 def pick_passages(hits: Sequence[Hit], *, top_k: int, budget: int) -> list[Passage]:

@@ -1,0 +1,127 @@
+"""A turn's events: appended in order, read from any process, woken by a notification."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, and_, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.tables import turn_events, turns
+from domain.conversation import FINAL_TURN, EventType, TurnStatus
+from domain.errors import TurnClosed
+from domain.ids import TurnId
+
+CHANNEL = "turn_events"
+
+# One statement, so that one round trip makes a delta durable and wakes its readers. The update locks the turn's
+# row until the commit: sequences become visible in their order, and a writer that lost its turn finds no row.
+_APPEND = text(
+    """
+    WITH turn AS (
+        UPDATE turns SET last_sequence = last_sequence + 1
+        WHERE id = :turn AND status = 'running'
+          AND attempt = coalesce(CAST(:attempt AS integer), attempt)
+          AND last_sequence = coalesce(CAST(:after AS bigint), last_sequence)
+        RETURNING last_sequence, attempt
+    ), event AS (
+        INSERT INTO turn_events (turn_id, sequence, attempt, type, data)
+        SELECT :turn, last_sequence, attempt, :type, CAST(:data AS jsonb) FROM turn
+        RETURNING sequence
+    )
+    SELECT sequence, pg_notify('turn_events', CAST(:turn AS text)) FROM event
+    """
+)
+
+# What a reader of the last attempt has seen: every delta after the last reset.
+_SHOWN = text(
+    """
+    SELECT coalesce(string_agg(data ->> 'text', '' ORDER BY sequence), '')
+    FROM turn_events
+    WHERE turn_id = :turn AND type = 'message.delta' AND sequence > (
+        SELECT coalesce(max(sequence), 0) FROM turn_events WHERE turn_id = :turn AND type = 'message.reset'
+    )
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event, as it is sent."""
+
+    sequence: int
+    type: EventType
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Events after a sequence, in order, and where the turn stands."""
+
+    status: TurnStatus
+    last_sequence: int
+    events: list[Event]
+
+    @property
+    def final(self) -> bool:
+        """Tell whether nothing more will come."""
+        return self.status in FINAL_TURN
+
+
+async def append(
+    connection: AsyncConnection,
+    turn_id: TurnId,
+    type: EventType,  # noqa: A002
+    data: Mapping[str, Any],
+    *,
+    attempt: int | None = None,
+    after: int | None = None,
+) -> int:
+    """Append one event to a running turn and answer its sequence.
+
+    `attempt` and `after` fence the writer: the generation that may write, the last sequence it knows.
+    Raises `TurnClosed` where the turn is over, gone, or another writer's.
+    """
+    values = {"turn": turn_id, "attempt": attempt, "after": after, "type": type.value, "data": json.dumps(data)}
+    row = (await connection.execute(_APPEND, values)).one_or_none()
+    if row is None:
+        raise TurnClosed("The turn is finished, was deleted, or is written by a later attempt.")
+    return int(row.sequence)
+
+
+async def notify(connection: AsyncConnection, turn_id: TurnId) -> None:
+    """Wake the turn's readers when the transaction commits."""
+    await connection.execute(text("SELECT pg_notify('turn_events', CAST(:turn AS text))"), {"turn": turn_id})
+
+
+async def shown_text(connection: AsyncConnection, turn_id: TurnId) -> str:
+    """Put together what was streamed since the last reset."""
+    return str((await connection.execute(_SHOWN, {"turn": turn_id})).scalar_one())
+
+
+async def has_event(connection: AsyncConnection, turn_id: TurnId, type: EventType) -> bool:  # noqa: A002
+    """Tell whether an event of this type was appended."""
+    query = select(turn_events.c.sequence).where(turn_events.c.turn_id == turn_id, turn_events.c.type == type.value)
+    return (await connection.execute(query.limit(1))).first() is not None
+
+
+async def feed(connection: AsyncConnection, turn_id: TurnId, *, after: int, limit: int = 500) -> Feed | None:
+    """Read the events after a sequence, and the turn's state, in one statement. None where the turn is gone."""
+    rows = (await connection.execute(_feed_query(turn_id, after, limit))).all()
+    if not rows:
+        return None
+    events = [Event(row.sequence, EventType(row.type), row.data) for row in rows if row.sequence is not None]
+    return Feed(TurnStatus(rows[0].status), rows[0].last_sequence, events)
+
+
+def _feed_query(turn_id: TurnId, after: int, limit: int) -> Select[Any]:
+    event = turn_events
+    later = and_(event.c.turn_id == turns.c.id, event.c.sequence > after)
+    return (
+        select(turns.c.status, turns.c.last_sequence, event.c.sequence, event.c.type, event.c.data)
+        .select_from(turns.outerjoin(event, later))
+        .where(turns.c.id == turn_id)
+        .order_by(event.c.sequence)
+        .limit(limit)
+    )

@@ -1,0 +1,125 @@
+"""Search on the real Postgres: who sees what, and in which order."""
+
+import numpy as np
+import pytest
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.postgres.search import search
+from adapters.postgres.tables import documents
+from domain.ids import BotId, UserId
+from domain.retrieval import Hit, SearchMode
+from tests.builders import a_bot, a_ready_document
+from tests.fakes import WordEmbedder
+
+EMBEDDER = WordEmbedder()
+TEXTS = (
+    "The warranty lasts twenty-four months from the day of purchase.",
+    "Batteries are excluded from the warranty.",
+    "Our office is closed on public holidays.",
+)
+
+
+async def find(
+    engine: AsyncEngine,
+    owner: UserId,
+    bot: BotId,
+    query: str,
+    *,
+    mode: SearchMode = SearchMode.HYBRID,
+    limit: int = 10,
+    model: str = EMBEDDER.model,
+) -> list[Hit]:
+    vector = await EMBEDDER.embed_query(query)
+    async with engine.connect() as connection:
+        return await search(connection, owner, bot, query, vector, embedding_model=model, mode=mode, limit=limit)
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+async def test_every_mode_puts_the_chunk_that_answers_first(engine: AsyncEngine, mode: SearchMode) -> None:
+    owner, bot = await a_bot(engine)
+    document, _ = await a_ready_document(engine, owner, bot, TEXTS, EMBEDDER, name="terms.pdf")
+    best = (await find(engine, owner, bot, "How many months does the warranty last?", mode=mode))[0]
+    assert (best.content, best.document_id, best.document_name, best.page) == (TEXTS[0], document, "terms.pdf", 1)
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+async def test_scores_fall_from_one_to_zero_in_every_mode(engine: AsyncEngine, mode: SearchMode) -> None:
+    owner, bot = await a_bot(engine)
+    await a_ready_document(engine, owner, bot, TEXTS, EMBEDDER)
+    scores = [hit.score for hit in await find(engine, owner, bot, "warranty of batteries and the office", mode=mode)]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 < score <= 1 for score in scores)
+
+
+async def test_the_best_of_both_arms_scores_one_and_carries_its_similarity(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    await a_ready_document(engine, owner, bot, TEXTS, EMBEDDER)
+    best = (await find(engine, owner, bot, TEXTS[2]))[0]
+    assert best.score == pytest.approx(1)
+    assert best.similarity == pytest.approx(1, abs=1e-3)
+
+
+async def test_any_word_of_the_question_finds_a_chunk_and_more_words_find_it_better(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    texts = ("warranty warranty warranty warranty", "warranty for batteries", "nothing of the kind")
+    await a_ready_document(engine, owner, bot, texts, EMBEDDER)
+    hits = await find(engine, owner, bot, "batteries and their warranty, please", mode=SearchMode.KEYWORD)
+    assert [hit.content for hit in hits] == ["warranty for batteries", "warranty warranty warranty warranty"]
+
+
+async def test_another_owner_or_bot_sees_nothing_of_it(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    await a_ready_document(engine, owner, bot, TEXTS, EMBEDDER)
+    stranger, other = await a_bot(engine)
+    _, second = await a_bot(engine, owner)
+    for who, where in ((stranger, bot), (owner, other), (owner, second), (stranger, other)):
+        for mode in SearchMode:
+            assert await find(engine, who, where, "warranty", mode=mode) == []
+
+
+async def test_only_the_active_version_of_a_document_is_found(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    ready, _ = await a_ready_document(engine, owner, bot, ["the warranty of old"], EMBEDDER)
+    await a_ready_document(engine, owner, bot, ["a warranty not published"], EMBEDDER, active_ingestion_id=None)
+    await a_ready_document(engine, owner, bot, ["a warranty on its way out"], EMBEDDER, status="deleting")
+    for mode in SearchMode:
+        assert [hit.document_id for hit in await find(engine, owner, bot, "warranty", mode=mode)] == [ready]
+
+
+async def test_a_document_that_is_replaced_answers_until_the_new_version_is_ready(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    ready, _ = await a_ready_document(engine, owner, bot, TEXTS, EMBEDDER)
+    async with engine.begin() as connection:
+        await connection.execute(update(documents).where(documents.c.id == ready).values(status="processing"))
+    assert (await find(engine, owner, bot, "warranty"))[0].document_id == ready
+
+
+async def test_chunks_of_another_embedding_model_are_found_by_their_words_only(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    await a_ready_document(engine, owner, bot, TEXTS, WordEmbedder(model="fake/older"))
+    assert await find(engine, owner, bot, "warranty", mode=SearchMode.VECTOR) == []
+    hits = await find(engine, owner, bot, "office holidays")
+    assert [hit.content for hit in hits] == [TEXTS[2]]
+    assert hits[0].similarity is None
+
+
+@pytest.mark.parametrize("query", ["of the and", "'); drop table chunks; --", "a & b | !c <-> d:*", "\\'", "🙂", "中文"])
+async def test_a_query_of_odd_characters_is_only_a_query(engine: AsyncEngine, query: str) -> None:
+    owner, bot = await a_bot(engine)
+    await a_ready_document(engine, owner, bot, TEXTS, EMBEDDER)
+    for mode in SearchMode:
+        await find(engine, owner, bot, query, mode=mode)
+    assert len(await find(engine, owner, bot, "warranty", mode=SearchMode.VECTOR)) == 3
+
+
+async def test_a_vector_without_a_direction_scores_nothing_and_breaks_nothing(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    await a_ready_document(engine, owner, bot, TEXTS, EMBEDDER)
+    zero = np.zeros(EMBEDDER.width, dtype=np.float32)
+    async with engine.connect() as connection:
+        hits = await search(
+            connection, owner, bot, "", zero, embedding_model=EMBEDDER.model, mode=SearchMode.VECTOR, limit=2
+        )
+    assert [(hit.score, hit.similarity) for hit in hits] == [(0, None), (0, None)]

@@ -1,0 +1,79 @@
+"""Rows for tests, straight into the tables. Everything has a default; every builder answers ids."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pgvector import HalfVector
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.ids import new_id
+from adapters.postgres.tables import bots, chunks, conversations, documents, ingestions, users
+from domain.ids import BotId, ConversationId, DocumentId, IngestionId, UserId, chunk_id
+from domain.ports import Embedder
+
+
+async def a_user(engine: AsyncEngine, **values: Any) -> UserId:
+    """An account with an address of its own, and a password that nothing matches."""
+    user = UserId(new_id())
+    row = {"id": user, "email": f"{user}@example.com", "password_hash": "!"} | values
+    async with engine.begin() as connection:
+        await connection.execute(insert(users).values(row))
+    return user
+
+
+async def a_bot(engine: AsyncEngine, owner: UserId | None = None, **values: Any) -> tuple[UserId, BotId]:
+    """A bot with the default configuration; its owner is made where none is given."""
+    owner = owner or await a_user(engine)
+    bot = BotId(new_id())
+    async with engine.begin() as connection:
+        await connection.execute(insert(bots).values({"id": bot, "owner_id": owner, "name": "Helper"} | values))
+    return owner, bot
+
+
+async def a_conversation(engine: AsyncEngine, owner: UserId, bot: BotId, **values: Any) -> ConversationId:
+    """An empty conversation."""
+    conversation = ConversationId(new_id())
+    row = {"id": conversation, "owner_id": owner, "bot_id": bot} | values
+    async with engine.begin() as connection:
+        await connection.execute(insert(conversations).values(row))
+    return conversation
+
+
+async def a_ready_document(
+    engine: AsyncEngine,
+    owner: UserId,
+    bot: BotId,
+    contents: Sequence[str],
+    embedder: Embedder,
+    *,
+    name: str = "handbook.pdf",
+    **values: Any,
+) -> tuple[DocumentId, IngestionId]:
+    """A published document with one chunk for each content, on pages 1, 2, 3, …"""
+    document, ingestion = DocumentId(new_id()), IngestionId(new_id())
+    vectors = (await embedder.embed_documents(contents)).vectors if contents else []
+    source = {"content_type": "application/pdf", "size_bytes": 1, "sha256": document.hex}
+    version = {"id": ingestion, "document_id": document, "owner_id": owner, "bot_id": bot, "version": 1}
+    row = source | {
+        "id": document, "owner_id": owner, "bot_id": bot, "name": name, "source_type": "file",
+        "current_ingestion_id": ingestion, "active_ingestion_id": ingestion, "embedding_model": embedder.model,
+        "status": "ready", "chunk_count": len(contents),
+    } | values  # fmt: skip
+    async with engine.begin() as connection:
+        await connection.execute(insert(documents).values(row))
+        await connection.execute(insert(ingestions).values(version | source | {"status": "published", "format": "pdf"}))
+        if contents:
+            await connection.execute(
+                insert(chunks),
+                [
+                    {
+                        "ingestion_id": ingestion, "ordinal": ordinal, "id": chunk_id(ingestion, ordinal),
+                        "owner_id": owner, "bot_id": bot, "document_id": document, "content": content,
+                        "page_from": ordinal + 1, "page_to": ordinal + 1, "char_start": 0, "char_end": len(content),
+                        "heading_path": [], "embedding": HalfVector(vector),
+                    }
+                    for ordinal, (content, vector) in enumerate(zip(contents, vectors, strict=True))
+                ],
+            )  # fmt: skip
+    return document, ingestion
