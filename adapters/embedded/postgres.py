@@ -21,6 +21,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 
+from adapters.embedded.errors import StackError
 from adapters.embedded.waiting import within
 
 SUPERUSER = "postgres"
@@ -40,8 +41,8 @@ _SETTINGS: Mapping[str, str] = {
 }
 
 
-class PostgresFailed(RuntimeError):
-    """Postgres could not be set up or did not start. The message is for a person."""
+class PostgresFailed(StackError):
+    """Postgres could not be set up or did not start."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Cluster:
             if user is not None:
                 shutil.chown(fresh, user)
                 shutil.chown(secret.name, user)
-            arguments = [
+            arguments: list[str | Path] = [
                 _binary("initdb"), "-D", fresh, "-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={secret.name}",
                 "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions",
             ]  # fmt: skip
@@ -166,6 +167,11 @@ async def ensure_database(cluster: Cluster, name: str) -> None:
 async def _answers(cluster: Cluster) -> bool:
     try:
         connection = await asyncpg.connect(cluster.url("postgres", driver="postgresql"), timeout=5)
+    except asyncpg.InvalidPasswordError:
+        raise PostgresFailed(
+            f"{cluster.data} does not open with the password of this state folder. "
+            "The two were made apart: bring back the file, or move the data away to start anew."
+        ) from None
     except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError, TimeoutError):
         return False
     await connection.close()

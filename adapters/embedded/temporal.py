@@ -10,6 +10,7 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from adapters.embedded.errors import StackError
 from adapters.embedded.waiting import within
 from adapters.temporal.client import SEARCH_ATTRIBUTES
 
@@ -22,8 +23,8 @@ DYNAMIC_CONFIG = {
 PRAGMAS = {"journal_mode": "WAL", "synchronous": "NORMAL"}
 
 
-class TemporalFailed(RuntimeError):
-    """The Temporal server is missing or did not start. The message is for a person."""
+class TemporalFailed(StackError):
+    """The Temporal server is missing or did not start."""
 
 
 @dataclass(frozen=True)
