@@ -42,7 +42,7 @@ class DevServer:
     @property
     def command(self) -> list[str]:
         arguments = [str(program("temporal")), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(self.port)]
-        arguments += ["--log-level", "warn"]
+        arguments += ["--log-level", "error"]
         if self.ui_port is None:
             arguments.append("--headless")
         else:
