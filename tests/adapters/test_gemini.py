@@ -1,0 +1,339 @@
+"""google-genai itself is always in the path; only the provider behind it is a double."""
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
+from uuid import UUID
+
+import httpx2
+import numpy as np
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+
+from adapters.models.gemini import GeminiEmbedder, GeminiGenerator, open_gemini
+from adapters.settings import Settings
+from domain.citations import verify
+from domain.conversation import ChatMessage, Role
+from domain.errors import (
+    ProviderAuth,
+    ProviderError,
+    ProviderMalformed,
+    ProviderRateLimited,
+    ProviderRejected,
+    SafetyBlocked,
+)
+from domain.ids import ChunkId, DocumentId, MessageId
+from domain.ports import AnswerRequest, Finished, TextDelta
+from domain.retrieval import Passage
+from tests import gemini_double as g
+
+
+def settings_for(url: str, **changes: object) -> Settings:
+    values: dict[str, object] = {
+        "provider": "gemini",
+        "gemini_api_key": SecretStr("test-key"),
+        "gemini_base_url": url,
+        "model_timeout": timedelta(seconds=5),
+    }
+    return Settings.model_validate(values | changes)
+
+
+@pytest_asyncio.fixture
+async def double() -> AsyncIterator[g.GeminiDouble]:
+    async with g.running_double() as double:
+        yield double
+
+
+@pytest_asyncio.fixture
+async def models(double: g.GeminiDouble) -> AsyncIterator[tuple[GeminiEmbedder, GeminiGenerator]]:
+    async with open_gemini(settings_for(double.url)) as models:
+        yield models
+
+
+@pytest_asyncio.fixture
+async def embedder(models: tuple[GeminiEmbedder, GeminiGenerator]) -> GeminiEmbedder:
+    return models[0]
+
+
+@pytest_asyncio.fixture
+async def generator(models: tuple[GeminiEmbedder, GeminiGenerator]) -> GeminiGenerator:
+    return models[1]
+
+
+@asynccontextmanager
+async def impatient(double: g.GeminiDouble) -> AsyncIterator[tuple[GeminiEmbedder, GeminiGenerator]]:
+    async with open_gemini(settings_for(double.url, model_timeout=timedelta(milliseconds=100))) as models:
+        yield models
+
+
+PASSAGE = Passage(
+    marker=1,
+    chunk_id=ChunkId(UUID(int=1)),
+    document_id=DocumentId(UUID(int=2)),
+    document_name="handbook.pdf",
+    page=3,
+    heading_path=(),
+    content="The library opens at nine. It closes at six.",
+    score=0.5,
+)
+REQUEST = AnswerRequest(
+    question="When does it open?",
+    passages=[PASSAGE],
+    history=[
+        ChatMessage(MessageId(UUID(int=3)), Role.USER, "Hello"),
+        ChatMessage(MessageId(UUID(int=4)), Role.ASSISTANT, "Hi"),
+    ],
+    instructions="Be kind.",
+    temperature=0.7,
+    max_tokens=99,
+)
+
+
+async def read(generator: GeminiGenerator, request: AnswerRequest = REQUEST) -> tuple[str, list[Finished]]:
+    events = [event async for event in generator.stream(request)]
+    text = "".join(event.text for event in events if isinstance(event, TextDelta))
+    return text, [event for event in events if isinstance(event, Finished)]
+
+
+# What is sent
+
+
+async def test_documents_go_out_in_one_batch_with_task_and_width(
+    double: g.GeminiDouble, embedder: GeminiEmbedder
+) -> None:
+    result = await embedder.embed_documents([f"text number {n}" for n in range(100)])
+    assert result.vectors.shape == (100, 768)
+    assert result.tokens > 0
+    assert double.calls["embed"] == 1
+    [call] = double.requests
+    assert call.model == "gemini-embedding-001"
+    assert call.headers["x-goog-api-key"] == "test-key"
+    assert call.body["requests"][99] == {
+        "content": {"parts": [{"text": "text number 99"}], "role": "user"},
+        "taskType": "RETRIEVAL_DOCUMENT",
+        "outputDimensionality": 768,
+        "model": "models/gemini-embedding-001",
+    }
+
+
+async def test_a_question_is_embedded_as_a_query(double: g.GeminiDouble, embedder: GeminiEmbedder) -> None:
+    vector = await embedder.embed_query("When?")
+    assert vector.shape == (768,)
+    assert double.requests[0].body["requests"][0]["taskType"] == "RETRIEVAL_QUERY"
+
+
+async def test_vectors_are_normalised_here_since_gemini_does_it_at_full_width_only(embedder: GeminiEmbedder) -> None:
+    assert not np.isclose(np.linalg.norm(g.embedding("some words", 768)), 1)
+    vectors = (await embedder.embed_documents(["some words", "others"])).vectors
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+async def test_embedding_2_gets_one_content_a_text(double: g.GeminiDouble) -> None:
+    async with open_gemini(settings_for(double.url, gemini_embedding_model="gemini-embedding-2")) as (embedder, _):
+        assert (await embedder.embed_documents(["a", "b", "c"])).vectors.shape == (3, 768)
+    assert [len(r["content"]["parts"]) for r in double.requests[0].body["requests"]] == [1, 1, 1]
+
+
+async def test_an_answer_streams_with_system_instruction_history_and_limits(
+    double: g.GeminiDouble, generator: GeminiGenerator
+) -> None:
+    text, finished = await read(generator)
+    assert text == 'The documents say: "The library opens at nine." [1].'
+    assert [citation.quote for citation in verify(text, [PASSAGE])] == ["The library opens at nine"]
+    assert finished == [Finished("gemini-2.5-flash", finished[0].input_tokens, 9)]
+    assert finished[0].input_tokens > 0
+    body = double.requests[0].body
+    assert body["systemInstruction"]["parts"][0]["text"].endswith("Be kind.")
+    assert [content["role"] for content in body["contents"]] == ["user", "model", "user"]
+    assert body["generationConfig"]["temperature"] == 0.7
+    assert body["generationConfig"]["maxOutputTokens"] == 99
+
+
+async def test_each_request_gets_a_fence_of_its_own(double: g.GeminiDouble, generator: GeminiGenerator) -> None:
+    await read(generator)
+    await read(generator)
+    fences = [call.body["contents"][-1]["parts"][0]["text"].split()[0] for call in double.requests]
+    assert len(set(fences)) == 2
+    assert all(len(fence) == 16 for fence in fences)
+
+
+async def test_a_bot_may_choose_another_model(double: g.GeminiDouble, generator: GeminiGenerator) -> None:
+    request = AnswerRequest(question="q", passages=[], model="gemini/gemini-2.5-pro")
+    _, [finished] = await read(generator, request)
+    assert double.requests[0].model == finished.model == "gemini-2.5-pro"
+
+
+async def test_a_model_name_that_is_none_never_reaches_the_network(
+    double: g.GeminiDouble, generator: GeminiGenerator
+) -> None:
+    with pytest.raises(ProviderRejected):
+        await read(generator, AnswerRequest(question="q", passages=[], model="../../files?x="))
+    assert double.calls.total() == 0
+
+
+# Failures of both endpoints
+
+FAILURES = [
+    (g.rate_limited("21s"), ProviderRateLimited, timedelta(seconds=21)),
+    (g.rate_limited("0.250s"), ProviderRateLimited, timedelta(milliseconds=250)),
+    (g.rate_limited(None), ProviderRateLimited, None),
+    (g.error(500), ProviderError, None),
+    (g.error(503, "UNAVAILABLE"), ProviderError, None),
+    (g.error(504, "DEADLINE_EXCEEDED"), ProviderError, None),
+    (g.error(400, "INVALID_ARGUMENT"), ProviderRejected, None),
+    (g.error(400, "FAILED_PRECONDITION"), ProviderRejected, None),
+    (g.error(404, "NOT_FOUND"), ProviderRejected, None),
+    (g.error(400, "API_KEY_INVALID"), ProviderAuth, None),
+    (g.error(401, "UNAUTHENTICATED"), ProviderAuth, None),
+    (g.error(403, "PERMISSION_DENIED"), ProviderAuth, None),
+    (g.malformed(), ProviderMalformed, None),
+    (g.dropped(), ProviderError, None),
+    (g.dropped_midway(), ProviderError, None),
+]
+
+
+@pytest.mark.parametrize("endpoint", ["embed", "generate"])
+@pytest.mark.parametrize(("fault", "kind", "pause"), FAILURES)
+async def test_a_failure_has_its_kind_is_not_retried_and_quotes_nobody(
+    double: g.GeminiDouble,
+    models: tuple[GeminiEmbedder, GeminiGenerator],
+    endpoint: g.Endpoint,
+    fault: g.Fault,
+    kind: type[ProviderError],
+    pause: timedelta | None,
+) -> None:
+    double.script(endpoint, fault)
+    with pytest.raises(ProviderError) as caught:
+        await (models[0].embed_query("a private question") if endpoint == "embed" else read(models[1]))
+    assert type(caught.value) is kind
+    assert caught.value.retry_after == pause
+    assert double.calls == {endpoint: 1}
+    told = "".join(traceback.format_exception(caught.value, chain=True))
+    assert "SECRET" not in told
+    assert "private question" not in caught.value.message
+    assert caught.value.__cause__ is None
+    # The client still works on the same pool.
+    await (models[0].embed_query("again") if endpoint == "embed" else read(models[1]))
+
+
+@pytest.mark.parametrize("endpoint", ["embed", "generate"])
+async def test_a_refused_key_and_a_missing_model_name_the_setting(
+    double: g.GeminiDouble, models: tuple[GeminiEmbedder, GeminiGenerator], endpoint: g.Endpoint
+) -> None:
+    double.script(endpoint, g.error(403, "PERMISSION_DENIED"), g.error(404, "NOT_FOUND"))
+    with pytest.raises(ProviderAuth, match="CHATSPHERE_GEMINI_API_KEY"):
+        await (models[0].embed_query("q") if endpoint == "embed" else read(models[1]))
+    setting = "CHATSPHERE_GEMINI_EMBEDDING_MODEL" if endpoint == "embed" else "CHATSPHERE_GEMINI_GENERATION_MODEL"
+    with pytest.raises(ProviderRejected, match=setting):
+        await (models[0].embed_query("q") if endpoint == "embed" else read(models[1]))
+
+
+async def test_a_provider_that_is_not_there_is_a_failure_that_may_pass() -> None:
+    async with g.running_double() as double:
+        url = double.url
+    async with open_gemini(settings_for(url)) as (embedder, _):
+        with pytest.raises(ProviderError) as caught:
+            await embedder.embed_query("q")
+    assert caught.value.retryable
+
+
+async def test_a_provider_that_is_silent_is_given_up(double: g.GeminiDouble) -> None:
+    double.script("embed", g.stalled())
+    double.script("generate", g.stalled())
+    async with impatient(double) as (embedder, generator):
+        with pytest.raises(ProviderError, match="in time"):
+            await embedder.embed_query("q")
+        with pytest.raises(ProviderError, match="in time"):
+            await read(generator)
+
+
+# Failures of embeddings
+
+
+@pytest.mark.parametrize("fault", [g.wrong_width(), g.wrong_count(), g.zero_vector()])
+async def test_vectors_that_cannot_be_used_are_refused(
+    double: g.GeminiDouble, embedder: GeminiEmbedder, fault: g.Fault
+) -> None:
+    double.script("embed", fault)
+    with pytest.raises(ProviderMalformed):
+        await embedder.embed_documents(["a", "b"])
+
+
+# Failures of answers
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [g.prompt_blocked(), g.prompt_blocked("PROHIBITED_CONTENT"), g.finished_for("SAFETY"), g.finished_for("SPII")],
+)
+async def test_a_safety_block_is_a_failure_of_its_own_and_is_final(
+    double: g.GeminiDouble, generator: GeminiGenerator, fault: g.Fault
+) -> None:
+    double.script("generate", fault)
+    with pytest.raises(SafetyBlocked) as caught:
+        await read(generator)
+    assert not caught.value.retryable
+    assert fault.reason in caught.value.message
+
+
+@pytest.mark.parametrize("fault", [g.cut_short(2), g.finished_for("OTHER"), g.error_midway(503)])
+async def test_an_answer_that_breaks_off_may_be_tried_again(
+    double: g.GeminiDouble, generator: GeminiGenerator, fault: g.Fault
+) -> None:
+    double.script("generate", fault)
+    with pytest.raises(ProviderError) as caught:
+        await read(generator)
+    assert type(caught.value) is ProviderError
+
+
+async def test_the_token_limit_ends_an_answer_in_order(double: g.GeminiDouble, generator: GeminiGenerator) -> None:
+    double.script("generate", g.finished_for("MAX_TOKENS", after=3), g.finished_for("MAX_TOKENS", after=0))
+    text, finished = await read(generator)
+    assert text == "The documents say: "
+    assert len(finished) == 1
+    with pytest.raises(ProviderRejected, match="limit"):
+        await read(generator)
+
+
+async def test_an_empty_answer_is_none(double: g.GeminiDouble, generator: GeminiGenerator) -> None:
+    double.answer = ""
+    with pytest.raises(ProviderMalformed):
+        await read(generator)
+
+
+# Leaving early
+
+
+async def test_a_reader_that_leaves_closes_the_connection(double: g.GeminiDouble, generator: GeminiGenerator) -> None:
+    double.script("generate", g.stalled(after=2))
+    async with aclosing(generator.stream(REQUEST)) as events:
+        assert isinstance(await anext(events), TextDelta)
+    assert (await read(generator))[1]
+
+
+async def test_a_cancelled_reader_stops_at_once(double: g.GeminiDouble, generator: GeminiGenerator) -> None:
+    double.script("generate", g.stalled())
+    task = asyncio.create_task(read(generator))
+    await double.reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await read(generator))[1]
+
+
+# The double as a process
+
+
+async def test_the_double_is_scripted_and_read_over_http(double: g.GeminiDouble) -> None:
+    async with httpx2.AsyncClient(base_url=double.url) as http:
+        await http.post("/_script", json={"endpoint": "embed", "faults": g.faults_json(g.error(500))})
+        async with open_gemini(settings_for(double.url)) as (embedder, _):
+            with pytest.raises(ProviderError):
+                await embedder.embed_query("q")
+            await embedder.embed_query("q")
+        calls = (await http.get("/_calls")).json()
+    assert calls["calls"] == {"embed": 2}
+    assert calls["texts_embedded"] == {"q": 1}
