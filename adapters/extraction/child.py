@@ -1,0 +1,104 @@
+"""One document, in a process of its own: limits first, then the reader, then one line of result."""
+
+import contextlib
+import ctypes
+import gc
+import json
+import logging
+import math
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Protocol
+
+from adapters.extraction.messages import OUT_OF_MEMORY
+from adapters.extraction.order import Order
+from adapters.extraction.output import PageWriter, Totals
+from adapters.extraction.pdf import read_pdf
+from adapters.extraction.plain import read_plain
+from domain.errors import DomainError, ExtractionLimit
+
+_REPORT_EVERY = 0.1  # seconds
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def run(order: Order, channel: int, parent: int) -> None:
+    """Read the document and report on `channel`; the process is to end after it."""
+
+    def say(**fields: object) -> None:
+        # One write below PIPE_BUF is never mixed with those of other children.
+        os.write(channel, json.dumps({"job": order["job"], **fields}).encode() + b"\n")
+
+    try:
+        _confine(order, parent)
+        totals = _read(order, _Reporter(say))
+        say(done={"pages": totals.pages, "characters": totals.characters})
+    except DomainError as error:
+        say(error={"code": error.code, "message": error.message})
+    except MemoryError:
+        say(error={"code": ExtractionLimit.code, "message": OUT_OF_MEMORY})
+    except Exception as error:  # noqa: BLE001  (its text may quote the document: the type alone is told)
+        say(broke=type(error).__name__)
+
+
+class _Say(Protocol):
+    def __call__(self, **fields: object) -> None: ...
+
+
+class _Reporter:
+    def __init__(self, say: _Say) -> None:
+        self._say = say
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if now - self._last >= _REPORT_EVERY or done == total:
+            self._last = now
+            self._say(progress=[done, total])
+
+
+def _read(order: Order, report: _Reporter) -> Totals:
+    output = PageWriter(order["target"], output_bytes=order["output_bytes"], report=report)
+    source = Path(order["source"])
+    if order["format"] == "pdf":
+        read_pdf(source, output, pages=order["pages"], reader=order["reader"])
+    else:
+        read_plain(source, output)
+    return output.finish()
+
+
+def _confine(order: Order, parent: int) -> None:
+    """Apply the limits. The CPU's ends with SIGXCPU, the clock's with SIGALRM if the parent missed it."""
+    gc.enable()  # off in the zygote, whose memory is shared
+    logging.disable()
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    cpu = order["cpu_seconds"]
+    _limit(resource.RLIMIT_CPU, cpu, cpu + 2)
+    _limit(resource.RLIMIT_AS, _address_space() + order["memory_bytes"])
+    _limit(resource.RLIMIT_FSIZE, order["output_bytes"] + (1 << 20))
+    _limit(resource.RLIMIT_NOFILE, 64)
+    _limit(resource.RLIMIT_CORE, 0)
+    signal.alarm(math.ceil(order["wall_seconds"]) + 5)
+    with contextlib.suppress(OSError):
+        os.nice(5)  # answers go before reading
+
+
+def _limit(which: int, soft: int, hard: int | None = None) -> None:
+    # A system that lacks a limit (macOS: address space) refuses; the clock still holds there.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(which, (soft, hard or soft))
+
+
+def _address_space() -> int:
+    """Give the bytes mapped already, most of them shared with the zygote."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0

@@ -1,0 +1,80 @@
+"""Bring extracted text to what Postgres and JSON take, and tell text from glyph codes."""
+
+import re
+import unicodedata
+from collections import Counter
+
+# PDFium puts U+FFFE, by its other call U+0002, where a line ended in a hyphen.
+_JOINED = re.compile("(?<=[^\\W\\d_])[\ufffe\x02](?=[^\\W\\d_])")
+_LINE_HYPHEN = re.compile("[\ufffe\x02]")
+_NEWLINES = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+_UNSTORABLE = "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff"
+_REMOVED = re.compile(f"[{_UNSTORABLE}]")
+_REMOVED_OF_PDF = re.compile(f"[{_UNSTORABLE}\u00ad]")
+_TRAILING = re.compile(r"[ \t\u00a0]+(?=\n|$)")
+
+_SAMPLE = 2000
+_STRANGE = frozenset({"Cc", "Co", "Cn", "Cs"})
+_GLYPH_CODES = re.compile(r"(?:/[A-Za-z]{0,3}\d{1,5}){4,}")
+
+
+def clean_piece(text: str) -> str:
+    """Remove what cannot be stored (NUL, controls, lone surrogates); newlines are read as `\\n` already."""
+    return _REMOVED.sub("", text)
+
+
+def clean_page(text: str) -> str:
+    """Clean one page of a PDF: hyphens of line ends, newlines, controls, white space at line ends."""
+    text = _JOINED.sub(_join, text)
+    text = _LINE_HYPHEN.sub("-", text)
+    text = _NEWLINES.sub("\n", text)
+    return _TRAILING.sub("", _REMOVED_OF_PDF.sub("", text)).strip("\n")
+
+
+def _join(match: re.Match[str]) -> str:
+    """Drop the hyphen in "imple-mented", keep it in "Sino-British"."""
+    after = match.string[match.end()]
+    return "" if after.islower() or after == after.swapcase() else "-"
+
+
+class Legibility:
+    """Measures whether a document's text layer is language.
+
+    Over the first 2,000 characters of each page, white space and line-end hyphens left out and a run
+    of one character that is no letter counted once: the share of characters that no text has
+    (controls, private use, unassigned, U+FFFD) and the share of letters, marks and digits. In the
+    corpus prose and tables have 83-98 % letters and digits and under 1 % strange ones, a page of
+    formulas in a symbol font 89 % and 6 %, a font without a character map 63 % and 6 %.
+    """
+
+    def __init__(self) -> None:
+        self._total = self._strange = self._letters = 0
+
+    def add(self, raw: str) -> None:
+        """Count one page, as it was before cleaning."""
+        sample = raw[:_SAMPLE]
+        codes = sum(len(match.group()) for match in _GLYPH_CODES.finditer(sample))
+        self._strange += codes
+        self._letters -= codes
+        previous = ""
+        kept = []
+        for char in sample:
+            if char != previous or char.isalnum():
+                kept.append(char)
+            previous = char
+        for char, count in Counter(kept).items():
+            if char.isspace() or char in "\ufffe\x02":
+                continue
+            self._total += count
+            category = unicodedata.category(char)
+            if category in _STRANGE or char == "\ufffd":
+                self._strange += count
+            elif category[0] in "LNM":
+                self._letters += count
+
+    def is_garbage(self) -> bool:
+        """Tell glyph codes from text; a text of a few characters is never called garbage."""
+        if self._total < 40:
+            return False
+        strange, letters = self._strange / self._total, self._letters / self._total
+        return strange > 0.2 or letters < 0.25 or (strange > 0.02 and letters < 0.75)

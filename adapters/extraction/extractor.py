@@ -1,0 +1,105 @@
+"""`domain.ports.Extractor`: each document in a child process that is limited, supervised and killed."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import Self
+
+from adapters.extraction.messages import CORRUPT, LOST, OUT_OF_MEMORY, TOO_SLOW
+from adapters.extraction.nursery import Nursery, Outcome
+from adapters.extraction.order import PDFIUM, PYPDF, Order
+from domain import errors
+from domain.documents import Format
+from domain.errors import CorruptFile, DomainError, ExtractionCrashed, ExtractionLimit
+from domain.ports import ExtractedText, ExtractionJob
+
+Progress = Callable[[int, int | None], None]
+
+_KINDS: dict[str, type[DomainError]] = {
+    kind.code: kind
+    for kind in (
+        errors.CorruptFile,
+        errors.EncryptedFile,
+        errors.NoText,
+        errors.UnreadableText,
+        errors.ExtractionLimit,
+        errors.UnsupportedFormat,
+    )
+}
+# How readers end themselves where they cannot go on.
+_READER_FAULTS = frozenset(
+    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP, signal.SIGFPE, signal.SIGSYS}
+)
+
+
+class SubprocessExtractor:
+    """Reads documents, several at a time. Close it where it was opened; it starts with the first document."""
+
+    def __init__(self) -> None:
+        self._nursery = Nursery()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Kill what runs and end the helper process."""
+        await self._nursery.aclose()
+
+    async def extract(self, job: ExtractionJob, progress: Progress) -> ExtractedText:
+        """Write the pages to `job.target`, which is there afterwards only if all of them are."""
+        deadline = asyncio.get_running_loop().time() + job.limits.wall_seconds
+        try:
+            return await self._read(job, progress, deadline)
+        except BaseException:
+            job.target.unlink(missing_ok=True)
+            raise
+
+    async def _read(self, job: ExtractionJob, progress: Progress, deadline: float) -> ExtractedText:
+        outcome = await self._attempt(job, progress, deadline, PDFIUM)
+        if job.format is Format.PDF and _is_readers_fault(outcome, job):
+            outcome = await self._attempt(job, progress, deadline, PYPDF)
+            if _is_readers_fault(outcome, job):
+                raise CorruptFile(CORRUPT)
+        return _judge(outcome, job)
+
+    async def _attempt(self, job: ExtractionJob, progress: Progress, deadline: float, reader: str) -> Outcome:
+        left = deadline - asyncio.get_running_loop().time()
+        order: Order = {
+            "job": 0,  # the nursery numbers it
+            "source": str(job.source.absolute()),
+            "target": str(job.target.absolute()),
+            "format": job.format.value,
+            "reader": reader,
+            "memory_bytes": job.limits.memory_bytes,
+            "cpu_seconds": job.limits.cpu_seconds,
+            "wall_seconds": max(left, 0.0),
+            "pages": job.limits.pages,
+            "output_bytes": job.limits.output_bytes,
+        }
+        return await self._nursery.run(order, progress)
+
+
+def _is_readers_fault(outcome: Outcome, job: ExtractionJob) -> bool:
+    """Tell a parser that broke from a limit that it met; an allocation that fails also ends in SIGABRT."""
+    if outcome.broke is not None:
+        return True
+    return outcome.signal in _READER_FAULTS and outcome.peak_bytes < job.limits.memory_bytes // 2
+
+
+def _judge(outcome: Outcome, job: ExtractionJob) -> ExtractedText:
+    if outcome.done is not None:
+        return ExtractedText(*outcome.done)
+    if outcome.error is not None:
+        code, message = outcome.error
+        raise _KINDS[code](message)
+    if outcome.timed_out or outcome.signal in {signal.SIGXCPU, signal.SIGALRM}:
+        raise ExtractionLimit(TOO_SLOW)
+    if outcome.signal == signal.SIGKILL and outcome.cpu_seconds >= job.limits.cpu_seconds:
+        raise ExtractionLimit(TOO_SLOW)
+    if outcome.signal in _READER_FAULTS:
+        raise ExtractionLimit(OUT_OF_MEMORY)
+    # Also SIGKILL from elsewhere, for example the system's own memory guard.
+    raise ExtractionCrashed(LOST)

@@ -1,0 +1,41 @@
+"""What a person is told when a document cannot be read: what is wrong and what to do."""
+
+ENCRYPTED = "The PDF opens with a password only. Remove the password and upload it again."
+CORRUPT = (
+    "The PDF is damaged and cannot be read. Export it again from where it was made, or repair it, and upload that."
+)
+NO_TEXT_IN_PDF = "The PDF has no text; it looks like a scan or a picture. Upload a searchable version, made by text recognition (OCR)."
+NO_TEXT_IN_FILE = "The file holds no text but white space. Upload a file that holds text."
+UNREADABLE = (
+    "The PDF's text layer is not readable language: its fonts do not say which letters they show. "
+    "Upload a version made by text recognition (OCR), or export the document again."
+)
+UNKNOWN_ENCODING = "The text's encoding cannot be told. Save the file as UTF-8 and upload it again."
+BINARY = "The file is binary, not text. PDF, plain text and Markdown are read."
+OUT_OF_MEMORY = (
+    "Reading the document takes more memory than this deployment allows. Simplify or split it, "
+    "or raise CHATSPHERE_EXTRACTION_MEMORY_BYTES."
+)
+TOO_SLOW = (
+    "Reading the document takes longer than this deployment allows. Simplify or split it, "
+    "or raise CHATSPHERE_EXTRACTION_WALL_SECONDS and CHATSPHERE_EXTRACTION_CPU_SECONDS."
+)
+LOST = (
+    "The process that reads documents ended before it was done. It starts again by itself; the document is tried again."
+)
+
+
+def too_many_pages(pages: int, limit: int) -> str:
+    """Name both numbers."""
+    return (
+        f"The PDF has {pages:,} pages; this deployment reads {limit:,} at most. "
+        "Split it and upload the parts, or raise CHATSPHERE_EXTRACTION_PAGES."
+    )
+
+
+def too_much_text(limit: int) -> str:
+    """Name the limit, in bytes."""
+    return (
+        f"The document holds more text than this deployment takes ({limit:,} bytes). "
+        "Split it and upload the parts, or raise CHATSPHERE_EXTRACTION_OUTPUT_BYTES."
+    )

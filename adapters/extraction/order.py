@@ -1,0 +1,20 @@
+"""A job as it is written to the zygote, and the names of the readers."""
+
+from typing import TypedDict
+
+PDFIUM, PYPDF = "pdfium", "pypdf"
+
+
+class Order(TypedDict):
+    """One document to read, with its limits."""
+
+    job: int
+    source: str
+    target: str
+    format: str
+    reader: str
+    memory_bytes: int
+    cpu_seconds: int
+    wall_seconds: float
+    pages: int
+    output_bytes: int
