@@ -1,0 +1,208 @@
+"""Every failure leaves as the one error body; kinds become statuses here and nowhere else."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy import exc
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from temporalio.service import RPCError, RPCStatusCode
+
+from api.request_id import current_request_id
+from api.schemas.base import ErrorBody
+from domain.errors import DomainError, Kind, Unavailable
+
+log = structlog.get_logger(__name__)
+
+STATUS: dict[Kind, int] = {
+    Kind.INVALID_REQUEST: 422,
+    Kind.AUTHENTICATION: 401,
+    Kind.PERMISSION: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.CONFLICT: 409,
+    Kind.RATE_LIMIT: 429,
+    Kind.QUOTA: 429,
+    Kind.PAYLOAD_TOO_LARGE: 413,
+    Kind.UNSUPPORTED_MEDIA: 415,
+    Kind.PROVIDER: 502,
+    Kind.INTERNAL: 500,
+}
+
+# What Starlette and FastAPI raise by status alone.
+_PLAIN: dict[int, tuple[Kind, str, str]] = {
+    400: (Kind.INVALID_REQUEST, "invalid_body", "The body cannot be read; send valid JSON in UTF-8."),
+    401: (Kind.AUTHENTICATION, "invalid_credentials", "Send a valid access token or API key as a Bearer token."),
+    403: (Kind.PERMISSION, "permission_denied", "This credential may not do this."),
+    404: (Kind.NOT_FOUND, "not_found", "There is nothing at this path; see /docs for those that are."),
+    405: (Kind.INVALID_REQUEST, "method_not_allowed", "This path does not take this method; see the Allow header."),
+    413: (Kind.PAYLOAD_TOO_LARGE, "payload_too_large", "The body is larger than this server takes."),
+}
+
+_RETRY_SECONDS = 5
+
+# SQLSTATEs that say "not now": classes 08 and 53, then cancelled, shutdowns, locked, deadlock.
+_BUSY_CLASSES = ("08", "53")
+_BUSY_STATES = frozenset({"57014", "57P01", "57P02", "57P03", "55P03", "40P01", "40001"})
+_UNREACHABLE = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.ABORTED,
+    }
+)
+
+_DESCRIPTIONS = {
+    400: "The body is not JSON.",
+    401: "No credential, or one that does not hold.",
+    403: "The credential may not do this.",
+    404: "No such id, or another owner's.",
+    409: "The present state does not allow this.",
+    413: "More bytes than this server takes.",
+    415: "A format that is not read.",
+    422: "A field is missing or wrong.",
+    429: "Too much at once; `Retry-After` says when to come back.",
+    500: "A fault of this server; quote the request id.",
+    502: "The model provider failed.",
+    503: "A part that is needed does not answer; `Retry-After` says when to come back.",
+}
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe error answers for OpenAPI; every route has 422, 500 and 503."""
+    wanted = sorted({*statuses, 422, 500, 503})
+    return {status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]} for status in wanted}
+
+
+def problem(
+    status: int,
+    kind: Kind,
+    code: str,
+    message: str,
+    *,
+    param: str | None = None,
+    details: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Build the error body."""
+    body: dict[str, object] = {
+        "type": kind,
+        "code": code,
+        "message": message,
+        "param": param,
+        "request_id": current_request_id(),
+    }
+    if details:
+        body["details"] = dict(details)
+    return JSONResponse({"error": body}, status_code=status, headers=dict(headers) if headers else None)
+
+
+def domain_problem(error: DomainError) -> JSONResponse:
+    """Turn a domain error into its answer."""
+    status = 503 if isinstance(error, Unavailable) else STATUS[error.kind]
+    headers: dict[str, str] = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status in (429, 503):
+        seconds = error.retry_after.total_seconds() if error.retry_after else _RETRY_SECONDS
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
+    return problem(
+        status, error.kind, error.code, error.message, param=error.param, details=error.details, headers=headers
+    )
+
+
+def internal_problem() -> JSONResponse:
+    """Answer for a fault of our own: no word of what it was."""
+    return problem(
+        500,
+        Kind.INTERNAL,
+        "internal",
+        "Something went wrong on the server. Try again; if it stays, report the request id.",
+    )
+
+
+def unavailable(part: str) -> Unavailable:
+    """Name a part that does not answer."""
+    return Unavailable(f"The {part} does not answer just now. Nothing was changed; try again in a few seconds.")
+
+
+def is_busy(error: exc.DBAPIError) -> bool:
+    """Tell a database that is away or overloaded from a statement that is wrong."""
+    if error.connection_invalidated or isinstance(error, exc.InterfaceError):
+        return True
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return state in _BUSY_STATES or state.startswith(_BUSY_CLASSES)
+
+
+def is_unreachable(error: RPCError) -> bool:
+    """Tell a Temporal server that is away from one that refuses."""
+    return error.status in _UNREACHABLE
+
+
+async def _on_domain(_: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)
+    return domain_problem(error)
+
+
+async def _on_validation(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return problem(400, Kind.INVALID_REQUEST, "invalid_json", "The body is not valid JSON.")
+    where = [str(part) for part in first["loc"][1:]]
+    nested = first.get("ctx", {}).get("param")
+    param = ".".join([*where, nested] if nested else where) or None
+    message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
+    more = len(error.errors()) - 1
+    also = f" ({more} more field{'s' if more > 1 else ''} at fault.)" if more else ""
+    code = "not_supported" if first["type"] == "not_supported" else "invalid_request"
+    text = f"{param}: {message}.{also}" if param else f"{message}.{also}"
+    return problem(422, Kind.INVALID_REQUEST, code, text, param=param)
+
+
+async def _on_plain(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind, code, message = _PLAIN.get(error.status_code, (Kind.INVALID_REQUEST, "invalid_request", str(error.detail)))
+    return problem(error.status_code, kind, code, message, headers=error.headers)
+
+
+async def _on_database(_: Request, error: Exception) -> Response:
+    if isinstance(error, exc.DBAPIError) and not is_busy(error):
+        log.error("statement_failed", error=type(error.orig).__name__, exc_info=error)
+        return internal_problem()
+    log.warning("database_unavailable", error=type(error).__name__)
+    return domain_problem(unavailable("database"))
+
+
+async def _on_temporal(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RPCError)
+    if not is_unreachable(error):
+        log.error("temporal_refused", status=str(error.status), exc_info=error)
+        return internal_problem()
+    log.warning("temporal_unavailable", status=str(error.status))
+    return domain_problem(unavailable("workflow engine"))
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers. What none of them takes, `api/request_id.py` answers with 500."""
+    app.add_exception_handler(DomainError, _on_domain)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_plain)
+    for error in (
+        exc.DBAPIError,
+        exc.TimeoutError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.CannotConnectNowError,
+        asyncpg.TooManyConnectionsError,
+        ConnectionError,
+        TimeoutError,
+    ):
+        app.add_exception_handler(error, _on_database)
+    app.add_exception_handler(RPCError, _on_temporal)

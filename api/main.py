@@ -1,0 +1,87 @@
+"""The application factory: `uvicorn --factory api.main:create_app`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
+
+from adapters.settings import Settings
+from adapters.wiring import Adapters, open_adapters
+from api import errors, idempotency
+from api.body_limit import BodyLimit
+from api.metrics import CountRequests, Metrics
+from api.request_id import RequestId
+from api.routes import accounts, api_keys, bots, deletions, documents, ingestions, service, uploads
+
+_DESCRIPTION = """
+Chatbots that answer from their owners' documents, and show where each sentence comes from.
+
+Send `Authorization: Bearer <access token or API key>`. Every failure has the same body, every answer an
+`X-Request-ID`, every list a cursor; any POST may carry an `Idempotency-Key`.
+"""
+
+_TAGS = [
+    {"name": "Accounts", "description": "Registration, tokens, the profile and API keys."},
+    {"name": "Bots", "description": "What answers, and how."},
+    {"name": "Documents", "description": "What is answered from: upload, progress, repair, deletion."},
+    {"name": "Conversations", "description": "Questions and answers with citations."},
+    {"name": "Search", "description": "Passages without an answer."},
+    {"name": "Service", "description": "For operators."},
+]
+
+
+def create_app(settings: Settings | None = None, adapters: Adapters | None = None) -> FastAPI:
+    """Build the API. Adapters that are given stay open; otherwise the lifespan opens and closes its own."""
+    if settings is None:
+        settings = adapters.settings if adapters is not None else Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if adapters is not None:
+            app.state.adapters = adapters
+            yield
+            return
+        async with open_adapters(settings, service="api") as opened:
+            app.state.adapters = opened
+            yield
+
+    app = FastAPI(
+        title="ChatSphere",
+        version="1.0.0",
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+        redoc_url=None,
+        responses=errors.responses(),
+    )
+    metrics = Metrics()
+    app.state.settings = settings
+    app.state.metrics = metrics
+    app.include_router(_version_1())
+    app.include_router(service.router)
+    errors.install(app)
+    idempotency.install(app)
+    # The last added is the outermost.
+    app.add_middleware(BodyLimit, upload_bytes=settings.max_upload_bytes)
+    app.add_middleware(CountRequests, metrics=metrics)
+    app.add_middleware(RequestId, internal_error=_internal_error)
+    return app
+
+
+def _version_1() -> APIRouter:
+    router = APIRouter(prefix="/api/v1")
+    for part in (accounts, api_keys, bots, uploads, documents, ingestions, deletions):
+        router.include_router(part.router)
+    return router
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Name operations as the functions are named, so that generated clients read well."""
+    return route.name
+
+
+async def _internal_error(scope: Scope, receive: Receive, send: Send) -> None:
+    await errors.internal_problem()(scope, receive, send)

@@ -1,0 +1,89 @@
+"""Building blocks of requests and answers."""
+
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+ItemT = TypeVar("ItemT")
+
+
+def _find_nul(value: object, path: tuple[str, ...] = ()) -> tuple[str, ...] | None:
+    """Find a text with a NUL character, which Postgres cannot store; give the path to it."""
+    if isinstance(value, str):
+        return path if "\0" in value else None
+    items: list[tuple[str, object]] = []
+    if isinstance(value, dict):
+        items = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, list):
+        items = [(str(index), item) for index, item in enumerate(value)]
+    for key, item in items:
+        found = (*path, "?") if "\0" in key else _find_nul(item, (*path, key))
+        if found is not None:
+            return found
+    return None
+
+
+def _nul(param: str) -> PydanticCustomError:
+    return PydanticCustomError("nul", "Text must not hold the NUL character (U+0000).", {"param": param})
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise _nul("")
+    return value
+
+
+Clean = Annotated[str, AfterValidator(_without_nul)]
+"""Text outside a JSON body: queries and forms."""
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+"""A name of 1 to 100 characters that is not blank."""
+
+
+class Body(BaseModel):
+    """A JSON body: unknown fields, NUL, infinity and NaN are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_nul(cls, value: object) -> object:
+        found = _find_nul(value)
+        if found is not None:
+            raise _nul(".".join(found))
+        return value
+
+
+class Answer(BaseModel):
+    """A JSON answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ListOf(Answer, Generic[ItemT]):
+    """One page of a list."""
+
+    object: Literal["list"] = "list"
+    data: list[ItemT]
+    has_more: Annotated[bool, Field(description="Whether a page follows.")]
+    next: Annotated[str | None, Field(description="Pass as `after` for the next page.")] = None
+
+
+class Problem(Answer):
+    """What is wrong and what to do."""
+
+    type: Annotated[str, Field(examples=["not_found"], description="The kind of failure; a closed set.")]
+    code: Annotated[str, Field(examples=["not_found"], description="Stable, for programs.")]
+    message: Annotated[str, Field(examples=["No bot has this id."], description="For people.")]
+    param: Annotated[str | None, Field(description="The field, where one is at fault.")] = None
+    request_id: Annotated[str, Field(examples=["0199f0c4b8e97b6c"], description="As in `X-Request-ID`.")]
+    details: Annotated[
+        dict[str, str] | None, Field(description="Ids that belong to the failure, such as `turn_id`.")
+    ] = None
+
+
+class ErrorBody(Answer):
+    """The body of every answer that is not a success."""
+
+    error: Problem
