@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 
 from pydantic import ValidationError
@@ -48,6 +49,7 @@ def main() -> int:
         for sentence in sentences(error):
             errors.print(sentence, markup=False)
         return 2
+    os.umask(0o077)  # what the stack keeps is for its owner
     try:
         asyncio.run(_run(settings, Log()))
     except StackError as error:

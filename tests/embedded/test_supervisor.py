@@ -1,0 +1,132 @@
+"""What a person at the keyboard of `make up` relies on."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from adapters.embedded.waiting import within
+from tests.stack import Stack, stack
+
+ACCOUNT = {"email": "ada@example.com", "password": "correct horse battery"}
+
+
+@pytest_asyncio.fixture(scope="module")
+async def running() -> AsyncIterator[Stack]:
+    """One stack for the tests that leave it running."""
+    async with stack() as one:
+        await one.start()
+        await one.ready()
+        yield one
+
+
+async def can_log_in(one: Stack) -> bool:
+    async with one.client() as http:
+        form = {"username": ACCOUNT["email"], "password": ACCOUNT["password"]}
+        return (await http.post("/api/v1/auth/token", data=form)).status_code == 200
+
+
+@pytest.mark.parametrize("setting", ["POSTGRES_PORT", "TEMPORAL_PORT", "TEMPORAL_UI_PORT", "API_PORT"])
+async def test_a_port_in_use_is_a_sentence_that_names_the_setting(setting: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        async with stack(**{setting: str(port)}) as one:
+            await one.start()
+            assert await one.ends() == 1
+    text = "\n".join(one.lines)
+    assert f"Port {port} is in use by" in text
+    assert f"CHATSPHERE_{setting}=" in text
+    assert "Traceback" not in text
+
+
+async def test_a_bad_setting_is_a_sentence_without_its_value() -> None:
+    async with stack(API_PORT="eight thousand", PROVIDER="gemini") as one:
+        await one.start()
+        assert await one.ends() == 2
+    text = "\n".join(one.lines)
+    assert "CHATSPHERE_API_PORT: " in text
+    assert "eight thousand" not in text
+
+
+async def test_it_says_where_everything_is_and_how_to_change_the_provider(running: Stack) -> None:
+    text = "\n".join(running.lines)
+    assert f"{running.url}/docs" in text
+    assert f"http://127.0.0.1:{running.settings['CHATSPHERE_TEMPORAL_UI_PORT']}" in text
+    assert "local: no key, no network" in text
+    assert "CHATSPHERE_PROVIDER=gemini CHATSPHERE_GEMINI_API_KEY=<key>" in text
+
+
+async def test_secrets_are_for_the_owner_only(running: Stack) -> None:
+    for name in ("secret_key", "postgres_password", "processes.json"):
+        assert (running.folder / name).stat().st_mode & 0o077 == 0
+    assert not any(word in " ".join(running.lines) for word in _secrets(running))
+    for process in running.started().values():
+        assert not any(word in " ".join(process.cmdline()) for word in _secrets(running))
+
+
+async def test_a_second_start_on_the_same_folder_is_a_sentence(running: Stack) -> None:
+    second = Stack(running.folder)
+    await second.start()
+    try:
+        assert await second.ends() == 1
+        assert "ChatSphere already runs on" in "\n".join(second.lines)
+    finally:
+        await second.close()
+    assert set(running.started()) == {"temporal", "postgres", "worker", "api"}
+
+
+@pytest.mark.parametrize("name", ["worker", "api", "temporal", "postgres"])
+async def test_a_process_that_dies_is_named_and_started_again_and_the_others_go_on(running: Stack, name: str) -> None:
+    before, seen = running.started(), len(running.lines)
+    before[name].kill()
+    await running.sees(f"{name} was killed by SIGKILL", after=seen)
+
+    async def works_again() -> bool:
+        return running.started().get(name, before[name]) != before[name] and await is_ready(running)
+
+    assert await within(60, works_again)
+    others = before.keys() - {name}
+    assert {other: running.started()[other].pid for other in others} == {other: before[other].pid for other in others}
+
+
+async def test_data_outlives_a_stop_and_a_kill_and_no_process_does() -> None:
+    async with stack() as one:
+        await one.start()
+        await one.ready()
+        async with one.client() as http:
+            assert (await http.post("/api/v1/auth/register", json=ACCOUNT)).status_code == 201
+        first = one.started()
+        bystander = await asyncio.create_subprocess_exec("sleep", "600")
+        assert await one.send(signal.SIGINT) == 0
+        assert not any(process.is_running() for process in first.values())
+        assert bystander.returncode is None
+
+        await one.start()
+        await one.ready()
+        assert await can_log_in(one)
+        left = one.started()
+        await one.send(signal.SIGKILL)
+        assert any(process.is_running() for process in left.values())
+
+        await one.start()
+        await one.sees("Stopped worker", "which a killed run had left")
+        await one.ready()
+        assert await can_log_in(one)
+        assert not any(process.is_running() for process in left.values())
+        bystander.kill()
+        await bystander.wait()
+
+
+async def is_ready(one: Stack) -> bool:
+    try:
+        async with one.client() as http:
+            return (await http.get("/readyz")).status_code == 200
+    except OSError:
+        return False
+
+
+def _secrets(one: Stack) -> list[str]:
+    return [(one.folder / name).read_text() for name in ("secret_key", "postgres_password")]
