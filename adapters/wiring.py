@@ -51,7 +51,7 @@ async def open_adapters(
         client = temporal or await connect(telemetry.interceptors, lazy=service == "api")
         models = await stack.enter_async_context(open_models(settings))
         extractor = SubprocessExtractor()
-        stack.push_async_callback(extractor.close)
+        stack.push_async_callback(extractor.aclose)
         notifications = Notifications(settings.database_url)
         stack.push_async_callback(notifications.close)
         yield Adapters(
