@@ -8,9 +8,12 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.ids import new_id
-from adapters.postgres.tables import bots, chunks, conversations, documents, ingestions, users
-from domain.ids import BotId, ConversationId, DocumentId, IngestionId, UserId, chunk_id
+from adapters.postgres import messages
+from adapters.postgres.tables import bots, chunks, conversations, documents, ingestions, turns, users
+from domain.conversation import Role
+from domain.ids import BotId, ConversationId, DocumentId, IngestionId, MessageId, TurnId, UserId, chunk_id
 from domain.ports import Embedder
+from domain.steps import TurnRef
 
 
 async def a_user(engine: AsyncEngine, **values: Any) -> UserId:
@@ -52,7 +55,7 @@ async def a_ready_document(
 ) -> tuple[DocumentId, IngestionId]:
     """A published document with one chunk for each content, on pages 1, 2, 3, …"""
     document, ingestion = DocumentId(new_id()), IngestionId(new_id())
-    vectors = (await embedder.embed_documents(contents)).vectors if contents else []
+    vectors = list((await embedder.embed_documents(contents)).vectors) if contents else []
     source = {"content_type": "application/pdf", "size_bytes": 1, "sha256": document.hex}
     version = {"id": ingestion, "document_id": document, "owner_id": owner, "bot_id": bot, "version": 1}
     row = source | {
@@ -77,3 +80,19 @@ async def a_ready_document(
                 ],
             )  # fmt: skip
     return document, ingestion
+
+
+async def a_question(
+    engine: AsyncEngine, owner: UserId, bot: BotId, conversation: ConversationId | None = None, content: str = "Why?"
+) -> TurnRef:
+    """A pending turn with its question; its conversation is made where none is given."""
+    conversation = conversation or await a_conversation(engine, owner, bot)
+    turn, question = TurnId(new_id()), MessageId(new_id())
+    async with engine.begin() as connection:
+        await connection.execute(
+            insert(turns).values(
+                id=turn, owner_id=owner, bot_id=bot, conversation_id=conversation, question_id=question
+            )
+        )
+        await messages.add(connection, conversation, turn, question, Role.USER, content)
+    return TurnRef(owner_id=owner, bot_id=bot, conversation_id=conversation, turn_id=turn)

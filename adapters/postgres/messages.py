@@ -26,7 +26,7 @@ async def add(
     citations: Sequence[Citation] = (),
     model: str | None = None,
     usage: Usage | None = None,
-) -> None:
+) -> Message:
     """Add at the end. The caller holds a lock that keeps other writers out of the conversation."""
     last = select(func.coalesce(func.max(messages.c.position), 0)).where(messages.c.conversation_id == conversation_id)
     counted = usage or Usage()
@@ -45,6 +45,7 @@ async def add(
             output_tokens=counted.output_tokens,
         )
     )
+    return message_of((await connection.execute(_query().where(messages.c.id == message_id))).one())
 
 
 async def find(connection: AsyncConnection, message_id: MessageId) -> Message | None:

@@ -1,6 +1,7 @@
 """Search over a bot's chunks: exact vectors and full text, fused by reciprocal rank in one round trip."""
 
 from collections.abc import Sequence
+from math import isnan
 from typing import Any
 
 from pgvector import HalfVector as HalfVectorValue
@@ -103,8 +104,8 @@ async def search(
     return [_hit(row, mode) for row in rows]
 
 
-def _hit(row: Any, mode: SearchMode) -> Hit:  # noqa: ANN401
-    similarity = None if row.similarity is None or row.similarity != row.similarity else float(row.similarity)  # noqa: PLR0124
+def _hit(row: Any, mode: SearchMode) -> Hit:
+    similarity = None if row.similarity is None or isnan(row.similarity) else float(row.similarity)
     score = {
         SearchMode.VECTOR: similarity or 0.0,
         SearchMode.KEYWORD: row.rank or 0.0,

@@ -92,7 +92,7 @@ async def append(
 
 async def notify(connection: AsyncConnection, turn_id: TurnId) -> None:
     """Wake the turn's readers when the transaction commits."""
-    await connection.execute(text("SELECT pg_notify('turn_events', CAST(:turn AS text))"), {"turn": turn_id})
+    await connection.execute(text("SELECT pg_notify('turn_events', :turn)"), {"turn": str(turn_id)})
 
 
 async def shown_text(connection: AsyncConnection, turn_id: TurnId) -> str:

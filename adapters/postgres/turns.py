@@ -9,11 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import messages as message_rows
 from adapters.postgres import turn_events as events
-from adapters.postgres.tables import messages, turn_events, turn_passages, turns
-from domain.citations import Citation, verify
+from adapters.postgres.tables import bots, messages, turn_events, turn_passages, turns
+from domain.bots import BotConfiguration
+from domain.citations import verify
 from domain.conversation import FINAL_TURN, EventType, Role, TurnOutcome, TurnStatus
 from domain.errors import TurnClosed
-from domain.ids import ChunkId, DocumentId, MessageId, TurnId, answer_id
+from domain.ids import ChunkId, DocumentId, TurnId, answer_id
 from domain.messages import Failure, Message, MessageStatus, Usage
 from domain.retrieval import Passage
 from domain.steps import TurnRef
@@ -39,21 +40,19 @@ def _is(ref: TurnRef) -> ColumnElement[bool]:
 # Begin
 
 
-async def begin(connection: AsyncConnection, ref: TurnRef, *, run_id: str) -> int:
-    """Mark the turn running, say so once, and answer its question's position. Raises `TurnClosed`."""
+async def begin(connection: AsyncConnection, ref: TurnRef, *, run_id: str) -> None:
+    """Mark the turn running and say so, once. Raises `TurnClosed`."""
     taken = (
         update(turns)
         .where(_is(ref), turns.c.status.in_(_OPEN))
         .values(status=TurnStatus.RUNNING, run_id=run_id, updated_at=func.now())
-        .returning(turns.c.question_id, turns.c.last_sequence)
+        .returning(turns.c.last_sequence)
     )
     row = (await connection.execute(taken)).one_or_none()
     if row is None:
         raise _closed()
     if row.last_sequence == 0:
         await events.append(connection, ref.turn_id, EventType.STARTED, {"turn_id": str(ref.turn_id)})
-    position = select(messages.c.position).where(messages.c.id == row.question_id)
-    return int((await connection.execute(position)).scalar_one())
 
 
 async def set_history(connection: AsyncConnection, ref: TurnRef, position: int | None) -> None:
@@ -65,24 +64,36 @@ async def set_history(connection: AsyncConnection, ref: TurnRef, position: int |
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and which part of the conversation belongs to it."""
+    """What is asked, which part of the conversation belongs to it, and how the bot is to answer."""
 
     content: str
     position: int
     history_from: int | None
+    model: str | None
+    temperature: float
+    configuration: BotConfiguration
 
 
 async def question(connection: AsyncConnection, ref: TurnRef) -> Question:
     """Read the question of a running turn. Raises `TurnClosed`."""
     query = (
         select(messages.c.content, messages.c.position, turns.c.history_from)
+        .add_columns(bots.c.model, bots.c.temperature, bots.c.configuration)
         .join(turns, turns.c.question_id == messages.c.id)
+        .join(bots, bots.c.id == turns.c.bot_id)
         .where(_is(ref), turns.c.status == TurnStatus.RUNNING)
     )
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise _closed()
-    return Question(row.content, row.position, row.history_from)
+    return Question(
+        content=row.content,
+        position=row.position,
+        history_from=row.history_from,
+        model=row.model,
+        temperature=row.temperature,
+        configuration=BotConfiguration.model_validate(row.configuration),
+    )
 
 
 # Passages
@@ -258,27 +269,10 @@ async def finish(
         "updated_at": now,
     }
     await connection.execute(update(turns).where(turns.c.id == turn_id).values(values))
-    message = await _store_answer(connection, turn, answer, content, outcome, citations)
-    data = final_data(message)
-    final = {"turn_id": turn_id, "sequence": turn.last_sequence + 1, "attempt": turn.attempt}
-    await connection.execute(insert(turn_events).values(final | {"type": _FINAL_EVENT[outcome], "data": data}))
-    await connection.execute(delete(turn_passages).where(turn_passages.c.turn_id == turn_id))
-    await events.notify(connection, turn_id)
-    return message
-
-
-async def _store_answer(
-    connection: AsyncConnection,
-    turn: Any,  # noqa: ANN401
-    answer: MessageId,
-    content: str,
-    outcome: TurnOutcome,
-    citations: list[Citation],
-) -> Message:
-    await message_rows.add(
+    message = await message_rows.add(
         connection,
         turn.conversation_id,
-        turn.id,
+        turn_id,
         answer,
         Role.ASSISTANT,
         content,
@@ -287,9 +281,12 @@ async def _store_answer(
         model=turn.model,
         usage=Usage(input_tokens=turn.input_tokens, output_tokens=turn.output_tokens),
     )
-    stored = await message_rows.find(connection, answer)
-    assert stored is not None
-    return stored
+    final = {"turn_id": turn_id, "sequence": turn.last_sequence + 1, "attempt": turn.attempt}
+    told = {"type": _FINAL_EVENT[outcome], "data": final_data(message)}
+    await connection.execute(insert(turn_events).values(final | told))
+    await connection.execute(delete(turn_passages).where(turn_passages.c.turn_id == turn_id))
+    await events.notify(connection, turn_id)
+    return message
 
 
 def final_data(answer: Message) -> dict[str, Any]:

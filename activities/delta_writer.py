@@ -1,0 +1,89 @@
+"""Making an answer durable piece by piece, while it is still being written."""
+
+import asyncio
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.postgres import turns
+from adapters.postgres.patience import patiently
+from adapters.postgres.turns import Claim
+from domain.ids import TurnId
+
+# The first piece is stored at once; then what gathers in 50 ms, so that a fast model does not cost a row a token.
+_BATCH = timedelta(milliseconds=50)
+
+
+class DeltaWriter:
+    """Stores what is written inside `async with`; leaving it waits until all is stored.
+
+    Where a piece cannot be stored (`TurnClosed`: another attempt took over) the block is cancelled
+    and the reason raised in its place.
+    """
+
+    def __init__(self, engine: AsyncEngine, turn_id: TurnId, claim: Claim, *, patience: timedelta) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement, one round trip
+        self._turn_id = turn_id
+        self._claim = claim
+        self._patience = patience
+        self._sequence = claim.last_sequence
+        self._pieces: list[str] = []
+        self._stored = 0  # of `_pieces`
+        self._more = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._group = asyncio.TaskGroup()
+
+    @property
+    def text(self) -> str:
+        """All that was written."""
+        return "".join(self._pieces)
+
+    def write(self, text: str) -> None:
+        """Take the next piece; it is stored within the batching window."""
+        if text:
+            self._pieces.append(text)
+            self._more.set()
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        self._group.create_task(self._run(), name="delta-writer")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._more.set()
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            # The block and the writer: whichever failed first made the other stop, so there is one reason.
+            raise group.exceptions[0] from None
+
+    async def _run(self) -> None:
+        while not (self._ended.is_set() and self._stored == len(self._pieces)):
+            await self._more.wait()
+            self._more.clear()
+            await self._flush()
+            await self._pause()
+
+    async def _flush(self) -> None:
+        count = len(self._pieces)
+        delta = "".join(self._pieces[self._stored : count])
+        if delta:
+            self._sequence = await patiently(lambda: self._append(delta), within=self._patience)
+            self._stored = count
+
+    async def _append(self, delta: str) -> int:
+        async with self._engine.connect() as connection:
+            return await turns.append_delta(connection, self._turn_id, self._claim, self._sequence, delta)
+
+    async def _pause(self) -> None:
+        """Let the next batch gather, or not: at the end nothing more comes."""
+        try:
+            async with asyncio.timeout(_BATCH.total_seconds()):
+                await self._ended.wait()
+        except TimeoutError:
+            return

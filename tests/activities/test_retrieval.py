@@ -1,0 +1,94 @@
+"""Retrieval on the real Postgres: what the model is given, stored and announced once."""
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from activities.retrieval import opening
+from adapters.postgres import turns
+from domain.conversation import TurnOutcome
+from domain.errors import ProviderError, TurnClosed
+from domain.steps import Retrieved
+from tests.activities.turn_steps import events_of, load, persist, retrieve
+from tests.builders import a_bot, a_question, a_ready_document
+from tests.fakes import WordEmbedder
+
+TEXTS = [
+    "The warranty lasts two years. Batteries are excluded.",
+    "A warranty claim needs the receipt.",
+    "The office is closed on Sundays.",
+]
+
+
+async def test_the_best_passages_are_stored_and_announced_once(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine, configuration={"retrieval": {"top_k": 2}})
+    await a_ready_document(engine, owner, bot, TEXTS, WordEmbedder(), name="terms.pdf")
+    ref = await a_question(engine, owner, bot, content="How many years does the warranty last?")
+    await load(engine, ref)
+    embedder = WordEmbedder()
+    for _ in range(2):
+        assert await retrieve(engine, ref, embedder) == Retrieved(passages=2)
+    assert embedder.calls == 1
+    async with engine.connect() as connection:
+        stored = await turns.passages(connection, ref.turn_id)
+    assert [(passage.marker, passage.content) for passage in stored] == [(1, TEXTS[0]), (2, TEXTS[1])]
+    announced = [data for type_, data in await events_of(engine, ref) if type_ == "turn.retrieved"]
+    assert len(announced) == 1
+    first = announced[0]["citations"][0]
+    assert first == {
+        "marker": 1, "document_id": str(stored[0].document_id), "document_name": "terms.pdf",
+        "chunk_id": str(stored[0].chunk_id), "page": 1, "quote": TEXTS[0], "score": pytest.approx(stored[0].score),
+    }  # fmt: skip
+
+
+async def test_a_bot_without_documents_answers_from_no_passages(engine: AsyncEngine) -> None:
+    ref = await a_question(engine, *await a_bot(engine))
+    await load(engine, ref)
+    assert await retrieve(engine, ref) == Retrieved(passages=0)
+    assert (await events_of(engine, ref))[-1] == ("turn.retrieved", {"citations": []})
+
+
+async def test_a_passage_that_is_not_similar_enough_is_not_given(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine, configuration={"retrieval": {"min_score": 0.9}})
+    await a_ready_document(engine, owner, bot, TEXTS, WordEmbedder())
+    close = await a_question(engine, owner, bot, content=TEXTS[2])
+    far = await a_question(engine, owner, bot, content="Which office?")
+    for ref, count in ((close, 1), (far, 0)):
+        await load(engine, ref)
+        assert (await retrieve(engine, ref)).passages == count
+
+
+async def test_a_search_for_words_embeds_nothing(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine, configuration={"retrieval": {"mode": "keyword"}})
+    await a_ready_document(engine, owner, bot, TEXTS, WordEmbedder())
+    ref = await a_question(engine, owner, bot, content="Is there a receipt?")
+    await load(engine, ref)
+    embedder = WordEmbedder()
+    assert (await retrieve(engine, ref, embedder)).passages == 1
+    assert embedder.calls == 0
+
+
+async def test_a_failed_embedding_leaves_nothing_behind(engine: AsyncEngine) -> None:
+    ref = await a_question(engine, *await a_bot(engine))
+    await load(engine, ref)
+    embedder = WordEmbedder()
+    embedder.fail = [ProviderError("Away.")]
+    with pytest.raises(ProviderError):
+        await retrieve(engine, ref, embedder)
+    assert [type_ for type_, _ in await events_of(engine, ref)] == ["turn.started"]
+    assert await retrieve(engine, ref, embedder) == Retrieved(passages=0)
+
+
+async def test_a_late_retrieval_does_not_write_into_a_finished_turn(engine: AsyncEngine) -> None:
+    ref = await a_question(engine, *await a_bot(engine))
+    await load(engine, ref)
+    await persist(engine, ref, TurnOutcome.PARTIAL)
+    before = await events_of(engine, ref)
+    with pytest.raises(TurnClosed):
+        await retrieve(engine, ref)
+    assert await events_of(engine, ref) == before
+
+
+def test_an_announced_quote_is_the_beginning_in_whole_sentences() -> None:
+    assert opening("One. Two. " + "X" * 300) == "One. Two."
+    assert opening("y" * 300) == "y" * 240
+    assert opening("  ") == ""

@@ -1,0 +1,86 @@
+"""Running a turn's steps as a worker would, one attempt at a time."""
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.testing import ActivityEnvironment
+
+from activities.conversation import Conversation
+from activities.generation import Generation
+from activities.retrieval import Retrieval
+from adapters.postgres.tables import messages, turn_events, turns
+from domain.conversation import TurnOutcome
+from domain.ids import answer_id
+from domain.ports import Embedder, Generator
+from domain.steps import LoadedHistory, Persisted, PersistTurn, Retrieved, TurnRef
+from tests.fakes import ScriptedGenerator, WordEmbedder
+
+T = TypeVar("T")
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+def environment(*, attempt: int = 1, run: str = "run-1") -> ActivityEnvironment:
+    env = ActivityEnvironment()
+    env.info = dataclasses.replace(env.info, attempt=attempt, workflow_run_id=run)
+    return env
+
+
+async def attempt(step: Callable[[Any], Awaitable[T]], value: Any, *, number: int = 1, run: str = "run-1") -> T:
+    """One attempt of a step."""
+    return await environment(attempt=number, run=run).run(step, value)
+
+
+async def load(engine: AsyncEngine, ref: TurnRef) -> LoadedHistory:
+    return await attempt(Conversation(engine, lambda: NOW).load_history, ref)
+
+
+async def retrieve(engine: AsyncEngine, ref: TurnRef, embedder: Embedder | None = None) -> Retrieved:
+    return await attempt(Retrieval(engine, embedder or WordEmbedder()).retrieve, ref)
+
+
+def generation(
+    engine: AsyncEngine, generator: Generator | None = None, *, silence: timedelta = timedelta(seconds=20)
+) -> Generation:
+    return Generation(engine, generator or ScriptedGenerator(["An answer."]), silence=silence)
+
+
+async def persist(
+    engine: AsyncEngine,
+    ref: TurnRef,
+    outcome: TurnOutcome = TurnOutcome.COMPLETE,
+    code: str | None = None,
+    message: str | None = None,
+) -> Persisted:
+    end = PersistTurn(ref=ref, outcome=outcome, code=code, message=message)
+    return await attempt(Conversation(engine, lambda: NOW).persist, end)
+
+
+async def answered(engine: AsyncEngine, ref: TurnRef, answer: str) -> None:
+    """A whole turn."""
+    await load(engine, ref)
+    await retrieve(engine, ref)
+    await attempt(generation(engine, ScriptedGenerator([answer])).generate, ref)
+    await persist(engine, ref)
+
+
+async def events_of(engine: AsyncEngine, ref: TurnRef) -> list[tuple[str, dict[str, Any]]]:
+    query = select(turn_events).where(turn_events.c.turn_id == ref.turn_id).order_by(turn_events.c.sequence)
+    async with engine.connect() as connection:
+        rows = (await connection.execute(query)).all()
+    assert [row.sequence for row in rows] == list(range(1, len(rows) + 1))
+    return [(row.type, row.data) for row in rows]
+
+
+async def turn_of(engine: AsyncEngine, ref: TurnRef) -> Any:
+    async with engine.connect() as connection:
+        return (await connection.execute(select(turns).where(turns.c.id == ref.turn_id))).one_or_none()
+
+
+async def answer_of(engine: AsyncEngine, ref: TurnRef) -> Any:
+    async with engine.connect() as connection:
+        query = select(messages).where(messages.c.id == answer_id(ref.turn_id))
+        return (await connection.execute(query)).one_or_none()
