@@ -1,0 +1,94 @@
+"""Real and hostile PDFs: their own text or their own error, inside the limits, the worker alive."""
+
+import asyncio
+import csv
+import json
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from adapters.extraction.extractor import SubprocessExtractor
+from domain.documents import Format
+from domain.errors import DomainError, EncryptedFile, InvalidInput, NoText, UnreadableText
+from domain.ports import ExtractionJob, ExtractionLimits
+
+CORPUS = Path(os.environ.get("CHATSPHERE_CORPUS", Path(__file__).parents[2] / "../shared/data")).resolve()
+LIMITS = ExtractionLimits(memory_bytes=256 << 20, cpu_seconds=3, wall_seconds=15, pages=2000, output_bytes=16 << 20)
+
+pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason=f"CHATSPHERE_CORPUS: {CORPUS} is not there")
+
+Outcome = list[str] | DomainError
+
+
+def rows(kind: str) -> list[dict[str, str]]:
+    with (CORPUS / "manifest.tsv").open(newline="") as file:
+        manifest = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return [row for row in manifest if row["kind"] == kind]
+
+
+def fold(text: str) -> str:
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).lower())
+
+
+async def read_all(kind: str, folder: Path) -> dict[str, Outcome]:
+    """Read every file of a kind with one extractor, two at a time."""
+    two = asyncio.Semaphore(2)
+    async with SubprocessExtractor() as extractor:
+
+        async def read(path: str) -> Outcome:
+            target = folder / Path(path).name
+            async with two:
+                try:
+                    told = await extractor.extract(ExtractionJob(CORPUS / path, target, Format.PDF, LIMITS), _ignore)
+                except DomainError as error:
+                    return error
+            texts = [json.loads(line)["text"] for line in target.read_bytes().splitlines()]
+            assert told.pages == len(texts)
+            return texts
+
+        paths = [row["path"] for row in rows(kind)]
+        return dict(zip(paths, await asyncio.gather(*map(read, paths)), strict=True))
+
+
+def _ignore(_: int, __: int | None) -> None:
+    pass
+
+
+def expected_error(row: dict[str, str]) -> type[DomainError] | None:
+    for words, kind in (("password required", EncryptedFile), ("no text found", NoText), ("unusable", UnreadableText)):
+        if words in row["expected"]:
+            return kind
+    return None
+
+
+async def test_good_files_give_their_pages_and_snippets_or_the_expected_error(tmp_path: Path) -> None:
+    outcomes = await read_all("pdf_ok", tmp_path)
+    wrong = []
+    for row in rows("pdf_ok"):
+        outcome, error = outcomes[row["path"]], expected_error(row)
+        if error is not None:
+            right = isinstance(outcome, error)
+        else:
+            right = isinstance(outcome, list) and len(outcome) == int(row["pages"]) and all(
+                fold(snippet) in fold(outcome[page - 1]) for snippet, page in json.loads(row["snippets"])
+            )  # fmt: skip
+        if not right:
+            wrong.append((row["path"], outcome))
+    assert not wrong
+
+
+async def test_bad_files_end_in_a_clear_error_or_text_and_never_in_a_crash(tmp_path: Path) -> None:
+    outcomes = await read_all("pdf_bad", tmp_path)
+    assert len(outcomes) == 46
+    for path, outcome in outcomes.items():
+        if isinstance(outcome, DomainError):
+            assert isinstance(outcome, InvalidInput), (path, outcome)
+            assert not outcome.retryable, path
+        else:
+            text = "".join(outcome)
+            assert text.strip(), path
+            assert text.encode(), path
+            assert "\x00" not in text, path
