@@ -1,0 +1,121 @@
+"""Housekeeping: accepted work is started, rows that lost their run are closed, old things expire."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from typing import TypeVar
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+from temporalio.client import Client
+
+from adapters.postgres import housekeeping
+from adapters.postgres.engine import transaction
+from adapters.temporal.runs import cancel_run, is_open, open_runs, start_deletion, start_ingestion, start_turn
+from domain import runs, steps
+from domain.steps import HousekeepingTick, Swept
+
+log = structlog.get_logger(__name__)
+
+RowT = TypeVar("RowT")
+
+# A tick's share. What is over is the next tick's, seconds later.
+STARTS = 200
+CLOSINGS = 200
+EXPIRY_BATCH = 5000
+
+_STARTS_AT_ONCE = 10
+
+
+class Housekeeping:
+    """The steps of the Schedule. Each may run twice, beside itself, and beside whatever it puts right."""
+
+    def __init__(self, engine: AsyncEngine, temporal: Client, now: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._temporal = temporal
+        self._now = now
+
+    @activity.defn(name=steps.SWEEP_PENDING.name)
+    async def sweep_pending(self, tick: HousekeepingTick) -> Swept:
+        """Start what was accepted and has no run. What has one is left to it, an older version's included."""
+        before = self._now() - tick.grace
+        async with transaction(self._engine) as connection:
+            deletions = await housekeeping.pending_deletions(connection, before=before, limit=STARTS)
+            turns = await housekeeping.pending_turns(connection, before=before, limit=STARTS)
+            ingestions = await housekeeping.pending_ingestions(connection, before=before, limit=STARTS)
+            unwanted = await housekeeping.unwanted_runs(connection, before=before, limit=STARTS)
+        for run in unwanted:
+            await cancel_run(self._temporal, runs.ingestion_run(run.document_id), run_id=run.run_id)
+        started = await _at_once(
+            [
+                *(start_deletion(self._temporal, ref) for ref in deletions),
+                *(start_turn(self._temporal, ref) for ref in turns),
+                *(start_ingestion(self._temporal, ref) for ref in ingestions),
+            ]
+        )
+        if started:
+            log.warning("pending_started", count=started)
+        return Swept(count=started)
+
+    @activity.defn(name=steps.CLOSE_ORPHANS.name)
+    async def close_orphans(self, tick: HousekeepingTick) -> Swept:
+        """Fail documents and turns whose run was terminated or lost, so that a person can press retry."""
+        before = self._now() - tick.grace
+        async with transaction(self._engine) as connection:
+            documents = await housekeeping.unfinished_documents(connection, before=before)
+            turns = await housekeeping.unfinished_turns(connection, before=before)
+        count = await self._close_documents(documents) + await self._close_turns(turns)
+        if count:
+            log.warning("orphans_closed", count=count)
+        return Swept(count=count)
+
+    @activity.defn(name=steps.EXPIRE.name)
+    async def expire(self, _tick: HousekeepingTick) -> Swept:
+        """Delete what nobody will ask for again, in batches."""
+        count = 0
+        for statement, kept in housekeeping.EXPIRIES:
+            deleted = EXPIRY_BATCH
+            while deleted >= EXPIRY_BATCH:
+                async with transaction(self._engine) as connection:
+                    before = self._now() - kept
+                    deleted = await housekeeping.expire(connection, statement, before=before, limit=EXPIRY_BATCH)
+                count += deleted
+        return Swept(count=count)
+
+    async def _close_documents(self, seen: Iterable[housekeeping.UnfinishedDocument]) -> int:
+        lost = await self._without_run(seen, runs.INGEST_DOCUMENT, lambda row: runs.ingestion_run(row.ref.document_id))
+        closed = 0
+        for row in lost:
+            async with transaction(self._engine) as connection:
+                closed += await housekeeping.lose_document(connection, row, now=self._now())
+        return closed
+
+    async def _close_turns(self, seen: Iterable[housekeeping.UnfinishedTurn]) -> int:
+        lost = await self._without_run(seen, runs.ANSWER_TURN, lambda row: runs.turn_run(row.ref.conversation_id))
+        closed = 0
+        for row in lost:
+            async with transaction(self._engine) as connection:
+                closed += await housekeeping.lose_turn(connection, row, now=self._now())
+        return closed
+
+    async def _without_run(self, rows: Iterable[RowT], workflow: str, run_of: Callable[[RowT], str]) -> list[RowT]:
+        """Keep the rows whose run is not open. One listing spares a question for each that is; it may
+        lag behind, so what it does not name is asked for by id."""
+        candidates = list(rows)
+        if not candidates:
+            return []
+        listed = await open_runs(self._temporal, workflow)
+        unlisted = [row for row in candidates if run_of(row) not in listed][:CLOSINGS]
+        return [row for row in unlisted if not await is_open(self._temporal, run_of(row))]
+
+
+async def _at_once(starts: Iterable[Awaitable[bool]]) -> int:
+    """Await all, some at a time; answers how many were started."""
+    slots = asyncio.Semaphore(_STARTS_AT_ONCE)
+
+    async def one(start: Awaitable[bool]) -> bool:
+        async with slots:
+            return await start
+
+    return sum(await asyncio.gather(*(one(start) for start in starts)))

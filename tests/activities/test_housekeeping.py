@@ -1,0 +1,301 @@
+"""Housekeeping on a real Postgres and a real Temporal server."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import workflow
+from temporalio.client import Client, WorkflowHandle
+from temporalio.testing import ActivityEnvironment
+
+from activities import housekeeping as steps_module
+from activities.housekeeping import Housekeeping
+from adapters.clock import now
+from adapters.ids import new_id
+from adapters.postgres import housekeeping as rows
+from adapters.postgres import tables
+from adapters.temporal.client import ensure_search_attributes
+from adapters.temporal.runs import is_open
+from domain import runs
+from domain.documents import IngestionRef
+from domain.ids import answer_id
+from domain.steps import HousekeepingTick
+from tests.rows import LONG_AGO, a_document, a_home, a_new_version, a_turn, count, row_of, store_chunks
+from tests.servers import TemporalServer
+
+TICK = HousekeepingTick(grace=timedelta(seconds=15))
+
+
+@pytest.fixture
+async def client(dev_server: TemporalServer) -> Client:
+    client = await dev_server.client()
+    await ensure_search_attributes(client)
+    return client
+
+
+@pytest.fixture
+def steps(engine: AsyncEngine, client: Client) -> Housekeeping:
+    return Housekeeping(engine, client, now)
+
+
+async def run(step: Any) -> int:
+    return int((await ActivityEnvironment().run(step, TICK)).count)
+
+
+@workflow.defn(name="Idle")
+class Idle:
+    """Stands for a run that is open."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+
+async def an_open_run(client: Client, id_: str) -> WorkflowHandle[Any, Any]:
+    """No worker is needed for a run to be open."""
+    return await client.start_workflow(Idle.run, id=id_, task_queue=f"nobody-{new_id()}")
+
+
+async def set_run(engine: AsyncEngine, ref: IngestionRef, run_id: str | None, **values: Any) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(
+            update(tables.ingestions).where(tables.ingestions.c.id == ref.ingestion_id).values(run_id=run_id, **values)
+        )
+
+
+# Sweeping
+
+
+async def test_what_a_crash_left_pending_is_started(engine: AsyncEngine, client: Client, steps: Housekeeping) -> None:
+    home = await a_home(engine)
+    document = await a_document(engine, home, status="pending", ingestion="pending", age=LONG_AGO)
+    turn = await a_turn(engine, home, status="pending", age=LONG_AGO)
+    gone = await a_document(engine, home, status="deleting", ingestion="cancelled")
+    async with engine.begin() as connection:
+        await connection.execute(
+            insert(tables.deletions).values(
+                id=gone.document_id, owner_id=home.owner_id, bot_id=home.bot_id, document_id=gone.document_id,
+                updated_at=now() - LONG_AGO,
+            )
+        )  # fmt: skip
+    assert await run(steps.sweep_pending) == 3
+    assert await is_open(client, runs.ingestion_run(document.document_id))
+    assert await is_open(client, runs.turn_run(turn.conversation_id))
+    assert await is_open(client, runs.deletion_run(gone.document_id))
+
+
+async def test_a_second_sweep_starts_nothing(engine: AsyncEngine, steps: Housekeeping) -> None:
+    await a_document(engine, await a_home(engine), status="pending", ingestion="pending", age=LONG_AGO)
+    assert await run(steps.sweep_pending) == 1
+    assert await run(steps.sweep_pending) == 0
+
+
+async def test_what_was_accepted_just_now_is_left_to_the_api(engine: AsyncEngine, steps: Housekeeping) -> None:
+    home = await a_home(engine)
+    await a_document(engine, home, status="pending", ingestion="pending")
+    await a_turn(engine, home, status="pending")
+    assert await run(steps.sweep_pending) == 0
+
+
+async def test_the_oldest_are_started_first_and_a_tick_has_its_share(
+    engine: AsyncEngine, client: Client, steps: Housekeeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_module, "STARTS", 1)
+    home = await a_home(engine)
+    younger = await a_document(engine, home, status="pending", ingestion="pending", age=LONG_AGO)
+    older = await a_document(engine, home, status="pending", ingestion="pending", age=2 * LONG_AGO)
+    assert await run(steps.sweep_pending) == 1
+    assert await is_open(client, runs.ingestion_run(older.document_id))
+    assert not await is_open(client, runs.ingestion_run(younger.document_id))
+
+
+async def was_cancelled(handle: WorkflowHandle[Any, Any]) -> bool:
+    names = [event.event_type async for event in handle.fetch_history_events()]
+    return WORKFLOW_EXECUTION_CANCEL_REQUESTED in names
+
+
+WORKFLOW_EXECUTION_CANCEL_REQUESTED = 20  # temporalio.api.enums.v1.EventType
+
+
+async def test_a_cancel_that_got_lost_is_sent_again(engine: AsyncEngine, client: Client, steps: Housekeeping) -> None:
+    ref = await a_document(engine, await a_home(engine), status="processing", ingestion="running", age=LONG_AGO)
+    handle = await an_open_run(client, runs.ingestion_run(ref.document_id))
+    await set_run(engine, ref, handle.first_execution_run_id)
+    await run(steps.sweep_pending)
+    assert not await was_cancelled(handle)
+    await set_run(engine, ref, handle.first_execution_run_id, cancel_requested_at=now() - LONG_AGO)
+    await run(steps.sweep_pending)
+    assert await was_cancelled(handle)
+
+
+async def test_the_run_of_a_superseded_version_is_told_to_stop_and_its_successor_waits(
+    engine: AsyncEngine, client: Client, steps: Housekeeping
+) -> None:
+    old = await a_document(engine, await a_home(engine), status="pending", ingestion="running", age=LONG_AGO)
+    handle = await an_open_run(client, runs.ingestion_run(old.document_id))
+    await a_new_version(engine, old)
+    await set_run(engine, old, handle.first_execution_run_id, status="cancelled")
+    assert await run(steps.sweep_pending) == 0
+    assert await was_cancelled(handle)
+    await handle.terminate()
+    assert await run(steps.sweep_pending) == 1
+
+
+# Orphans
+
+
+async def test_a_document_without_a_run_fails_and_keeps_what_was_stored(
+    engine: AsyncEngine, steps: Housekeeping
+) -> None:
+    home = await a_home(engine)
+    ref = await a_document(engine, home, status="processing", ingestion="running", age=LONG_AGO, chunks=3)
+    assert await run(steps.close_orphans) == 1
+    document = await row_of(engine, tables.documents, ref.document_id)
+    assert (document.status, document.error_code) == ("failed", "workflow_lost")
+    assert "retry" in document.error_message
+    ingestion = await row_of(engine, tables.ingestions, ref.ingestion_id)
+    assert (ingestion.status, ingestion.error_code) == ("failed", "workflow_lost")
+    assert await count(engine, tables.chunks) == 3
+    assert await run(steps.close_orphans) == 0
+
+
+async def test_a_parked_document_whose_run_was_terminated_can_be_retried(
+    engine: AsyncEngine, client: Client, steps: Housekeeping
+) -> None:
+    ref = await a_document(engine, await a_home(engine), status="needs_attention", ingestion="parked", age=LONG_AGO)
+    handle = await an_open_run(client, runs.ingestion_run(ref.document_id))
+    assert await run(steps.close_orphans) == 0
+    await handle.terminate()
+    assert await run(steps.close_orphans) == 1
+    assert (await row_of(engine, tables.documents, ref.document_id)).status == "failed"
+
+
+async def test_an_earlier_version_answers_on_when_the_new_one_lost_its_run(
+    engine: AsyncEngine, steps: Housekeeping
+) -> None:
+    old = await a_document(engine, await a_home(engine), age=LONG_AGO, chunks=2)
+    new = await a_new_version(engine, old, ingestion="running")
+    async with engine.begin() as connection:
+        await store_chunks(connection, new, 3)
+        await connection.execute(update(tables.documents).values(status="processing"))
+    assert await run(steps.close_orphans) == 1
+    document = await row_of(engine, tables.documents, old.document_id)
+    assert (document.status, document.version, document.content_type) == ("ready", 1, "text/plain")
+    assert document.sha256 == (await row_of(engine, tables.ingestions, old.ingestion_id)).sha256
+    assert document.active_ingestion_id == old.ingestion_id
+    assert document.error_code == "workflow_lost"
+    assert await count(engine, tables.chunks, tables.chunks.c.ingestion_id == old.ingestion_id) == 2
+    assert await count(engine, tables.chunks) == 2
+
+
+async def test_a_lost_run_that_was_to_be_cancelled_ends_as_cancelled(engine: AsyncEngine, steps: Housekeeping) -> None:
+    ref = await a_document(engine, await a_home(engine), status="processing", ingestion="running", age=LONG_AGO)
+    await set_run(engine, ref, "gone", cancel_requested_at=now())
+    await run(steps.close_orphans)
+    document = await row_of(engine, tables.documents, ref.document_id)
+    assert (document.status, document.error_code) == ("cancelled", "cancelled")
+
+
+async def test_a_turn_without_a_run_fails_with_an_answer_and_an_event(engine: AsyncEngine, steps: Housekeeping) -> None:
+    ref = await a_turn(engine, await a_home(engine), age=LONG_AGO, events=3)
+    assert await run(steps.close_orphans) == 1
+    turn = await row_of(engine, tables.turns, ref.turn_id)
+    assert (turn.status, turn.error_code) == ("failed", "workflow_lost")
+    answer = await row_of(engine, tables.messages, answer_id(ref.turn_id))
+    assert (answer.status, answer.content) == ("failed", "word2 word3 ")
+    event = select(tables.turn_events.c.type).order_by(tables.turn_events.c.sequence.desc()).limit(1)
+    async with engine.connect() as connection:
+        assert await connection.scalar(event) == "turn.failed"
+    assert await run(steps.close_orphans) == 0
+
+
+async def test_a_finished_generation_is_kept_as_the_answer_it_is(engine: AsyncEngine, steps: Housekeeping) -> None:
+    ref = await a_turn(engine, await a_home(engine), age=LONG_AGO, events=3)
+    async with engine.begin() as connection:
+        await connection.execute(update(tables.turns).values(draft="word2 word3 "))
+    assert await run(steps.close_orphans) == 1
+    assert (await row_of(engine, tables.turns, ref.turn_id)).status == "complete"
+
+
+async def test_a_turn_whose_run_is_open_is_left_alone(engine: AsyncEngine, client: Client, steps: Housekeeping) -> None:
+    ref = await a_turn(engine, await a_home(engine), age=LONG_AGO)
+    await an_open_run(client, runs.turn_run(ref.conversation_id))
+    assert await run(steps.close_orphans) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "ready"},
+        {"updated_at": func.now()},
+        {"current_ingestion_id": new_id()},
+    ],
+    ids=["finished", "moved on", "superseded"],
+)
+async def test_a_document_that_changed_since_it_was_looked_at_is_left_alone(
+    engine: AsyncEngine, change: dict[str, Any]
+) -> None:
+    await a_document(engine, await a_home(engine), status="processing", ingestion="running", age=LONG_AGO)
+    async with engine.begin() as connection:
+        seen = await rows.unfinished_documents(connection, before=now())
+    async with engine.begin() as connection:
+        await connection.execute(update(tables.documents).values(change))
+    async with engine.begin() as connection:
+        assert not await rows.lose_document(connection, seen[0], now=now())
+
+
+@pytest.mark.parametrize(
+    "change", [{"epoch": 2}, {"run_id": "another"}, {"status": "published"}], ids=["retried", "run again", "published"]
+)
+async def test_an_ingestion_that_changed_since_it_was_looked_at_is_left_alone(
+    engine: AsyncEngine, change: dict[str, Any]
+) -> None:
+    await a_document(engine, await a_home(engine), status="processing", ingestion="running", age=LONG_AGO)
+    async with engine.begin() as connection:
+        seen = await rows.unfinished_documents(connection, before=now())
+    async with engine.begin() as connection:
+        await connection.execute(update(tables.ingestions).values(change))
+    async with engine.begin() as connection:
+        assert not await rows.lose_document(connection, seen[0], now=now())
+
+
+@pytest.mark.parametrize(
+    "change", [{"status": "complete"}, {"last_sequence": 9}, {"run_id": "another"}], ids=["done", "writing", "resumed"]
+)
+async def test_a_turn_that_changed_since_it_was_looked_at_is_left_alone(
+    engine: AsyncEngine, change: dict[str, Any]
+) -> None:
+    await a_turn(engine, await a_home(engine), age=LONG_AGO)
+    async with engine.begin() as connection:
+        seen = await rows.unfinished_turns(connection, before=now())
+    async with engine.begin() as connection:
+        await connection.execute(update(tables.turns).values(change))
+    async with engine.begin() as connection:
+        assert not await rows.lose_turn(connection, seen[0], now=now())
+
+
+# Expiry
+
+
+async def test_old_things_expire_in_batches_and_young_ones_stay(
+    engine: AsyncEngine, steps: Housekeeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_module, "EXPIRY_BATCH", 2)
+    home = await a_home(engine)
+    old, young = timedelta(days=8), timedelta(hours=1)
+    await a_turn(engine, home, status="complete", age=old, events=5)
+    await a_turn(engine, home, status="complete", age=young, events=1)
+    await a_turn(engine, home, status="running", age=old, events=1)
+    async with engine.begin() as connection:
+        for age in (old, old, old, young):
+            key = {"scope": "public", "key_hash": new_id().bytes, "fingerprint": b"", "created_at": now() - age}
+            await connection.execute(insert(tables.idempotency_keys).values(key))
+            token = {"user_id": home.owner_id, "family_id": new_id(), "token_hash": new_id().bytes}
+            await connection.execute(insert(tables.refresh_tokens).values(id=new_id(), expires_at=now() - age, **token))
+    assert await run(steps.expire) == 11
+    assert await count(engine, tables.turn_events) == 2
+    assert await count(engine, tables.idempotency_keys) == 1
+    assert await count(engine, tables.refresh_tokens) == 1
+    assert await run(steps.expire) == 0
