@@ -1,8 +1,8 @@
 """Every failure leaves as the one error body; kinds become statuses here and nowhere else."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar, cast
 
 import asyncpg
 import structlog
@@ -11,7 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy import exc
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import ExceptionHandler
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.request_id import current_request_id
@@ -19,6 +21,8 @@ from api.schemas.base import ErrorBody
 from domain.errors import DomainError, Kind, Unavailable
 
 log = structlog.get_logger(__name__)
+
+ErrorT = TypeVar("ErrorT", bound=Exception)
 
 STATUS: dict[Kind, int] = {
     Kind.INVALID_REQUEST: 422,
@@ -146,13 +150,11 @@ def is_unreachable(error: RPCError) -> bool:
     return error.status in _UNREACHABLE
 
 
-async def _on_domain(_: Request, error: Exception) -> Response:
-    assert isinstance(error, DomainError)
+async def _on_domain(_: Request, error: DomainError) -> Response:
     return domain_problem(error)
 
 
-async def _on_validation(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+async def _on_validation(_: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return problem(400, Kind.INVALID_REQUEST, "invalid_json", "The body is not valid JSON.")
@@ -167,8 +169,7 @@ async def _on_validation(_: Request, error: Exception) -> Response:
     return problem(422, Kind.INVALID_REQUEST, code, text, param=param)
 
 
-async def _on_plain(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+async def _on_plain(_: Request, error: HTTPException) -> Response:
     kind, code, message = _PLAIN.get(error.status_code, (Kind.INVALID_REQUEST, "invalid_request", str(error.detail)))
     return problem(error.status_code, kind, code, message, headers=error.headers)
 
@@ -181,8 +182,7 @@ async def _on_database(_: Request, error: Exception) -> Response:
     return domain_problem(unavailable("database"))
 
 
-async def _on_temporal(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RPCError)
+async def _on_temporal(_: Request, error: RPCError) -> Response:
     if not is_unreachable(error):
         log.error("temporal_refused", status=str(error.status), exc_info=error)
         return internal_problem()
@@ -190,11 +190,18 @@ async def _on_temporal(_: Request, error: Exception) -> Response:
     return domain_problem(unavailable("workflow engine"))
 
 
+async def _on_disconnect(_: Request, __: ClientDisconnect) -> Response:
+    log.info("client_left_while_sending")
+    return problem(400, Kind.INVALID_REQUEST, "incomplete_body", "The body ended too early.")
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers. What none of them takes, `api/request_id.py` answers with 500."""
-    app.add_exception_handler(DomainError, _on_domain)
-    app.add_exception_handler(RequestValidationError, _on_validation)
-    app.add_exception_handler(HTTPException, _on_plain)
+    handle(app, DomainError, _on_domain)
+    handle(app, RequestValidationError, _on_validation)
+    handle(app, HTTPException, _on_plain)
+    handle(app, RPCError, _on_temporal)
+    handle(app, ClientDisconnect, _on_disconnect)
     for error in (
         exc.DBAPIError,
         exc.TimeoutError,
@@ -204,5 +211,11 @@ def install(app: FastAPI) -> None:
         ConnectionError,
         TimeoutError,
     ):
-        app.add_exception_handler(error, _on_database)
-    app.add_exception_handler(RPCError, _on_temporal)
+        handle(app, error, _on_database)
+
+
+def handle(
+    app: FastAPI, error: type[ErrorT], handler: Callable[[Request, ErrorT], Coroutine[Any, Any, Response]]
+) -> None:
+    """Register a handler of one class of errors."""
+    app.add_exception_handler(error, cast(ExceptionHandler, handler))

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import idempotency
+from api.errors import handle
 from domain.ids import TurnId, UserId
 
 REPLAYED = "Idempotent-Replayed"
@@ -115,8 +116,7 @@ async def _body(request: Request) -> bytes:
 OnceDep = Annotated[Once, Depends(_once)]
 
 
-async def _on_replay(_: Request, replay: Exception) -> Response:
-    assert isinstance(replay, Replay)
+async def _on_replay(_: Request, replay: Replay) -> Response:
     headers = {**replay.headers, REPLAYED: "true"}
     media_type = None if replay.body is None else "application/json"
     return Response(replay.body, status_code=replay.status, headers=headers, media_type=media_type)
@@ -124,4 +124,4 @@ async def _on_replay(_: Request, replay: Exception) -> Response:
 
 def install(app: FastAPI) -> None:
     """Let `Replay` become the first answer."""
-    app.add_exception_handler(Replay, _on_replay)
+    handle(app, Replay, _on_replay)

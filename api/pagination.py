@@ -6,7 +6,7 @@ import hmac
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query, Request
 
@@ -37,7 +37,7 @@ class Listing:
         return BoundListing(self._secret, context, Window(limit=self._limit, order=self._order, after=after))
 
 
-class BoundListing(Generic[RowT]):
+class BoundListing:
     """A page request whose cursor holds."""
 
     def __init__(self, secret: bytes, context: bytes, window: Window) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, Select, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,9 +19,10 @@ async def register(connection: AsyncConnection, row: Mapping[str, Any]) -> Row[A
     return (await connection.execute(statement.returning(*users.c))).one_or_none()
 
 
-async def find(connection: AsyncConnection, user: UserId) -> Row[Any] | None:
-    """Read a user."""
-    return (await connection.execute(select(users).where(users.c.id == user))).one_or_none()
+async def read(connection: AsyncConnection, user: UserId) -> Row[Any]:
+    """Read a user who is there."""
+    row: Row[Any] = (await connection.execute(select(users).where(users.c.id == user))).one()
+    return row
 
 
 async def exists(connection: AsyncConnection, user: UserId) -> bool:
@@ -43,13 +44,13 @@ async def change(connection: AsyncConnection, user: UserId, values: Mapping[str,
 async def usage(connection: AsyncConnection, user: UserId) -> Row[Any]:
     """Count what is there and what was spent; a deleted bot's tokens go with it."""
 
-    def of(value: Any, table: Any, *where: Any) -> Any:  # noqa: ANN401
+    def of(value: Any, table: Any, *where: Any) -> Any:
         return select(value).select_from(table).where(table.c.owner_id == user, *where).scalar_subquery()
 
     spent = func.coalesce(func.sum(turns.c.input_tokens + turns.c.output_tokens), 0)
     said = select(func.count()).select_from(messages).join(turns, turns.c.id == messages.c.turn_id)
     live = documents.c.status != "deleting"
-    statement = select(
+    statement: Select[Any] = select(
         of(func.count(), bots, bots.c.deleting_at.is_(None)).label("bots"),
         of(func.count(), documents, live).label("documents"),
         of(func.coalesce(func.sum(documents.c.size_bytes), 0), documents, live).label("stored_bytes"),
@@ -58,7 +59,8 @@ async def usage(connection: AsyncConnection, user: UserId) -> Row[Any]:
             "model_tokens"
         ),
     )
-    return (await connection.execute(statement)).one()
+    row: Row[Any] = (await connection.execute(statement)).one()
+    return row
 
 
 # Refresh tokens

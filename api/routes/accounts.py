@@ -82,9 +82,7 @@ async def logout(body: Refresh, connection: TransactionDep, once: OnceDep) -> No
 @router.get("/users/me", summary="See your account", responses=responses(401, 403))
 async def get_me(user: Reader, connection: TransactionDep) -> Me:
     """See the profile, role, plan and usage so far."""
-    row = await accounts.find(connection, user.id)
-    assert row is not None
-    return await _me(connection, row)
+    return await _me(connection, await accounts.read(connection, user.id))
 
 
 @router.patch("/users/me", summary="Change your profile", responses=responses(400, 401, 403))

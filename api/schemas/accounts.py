@@ -86,7 +86,7 @@ class Tokens(Answer):
 
     access_token: str
     refresh_token: str
-    token_type: Literal["bearer"] = "bearer"
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105
     expires_in: Annotated[int, Field(description="Seconds that the access token lives.", examples=[1800])]
 
 

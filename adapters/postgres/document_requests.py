@@ -1,0 +1,119 @@
+"""What a person asks of a document by REST: retry, cancel, delete. The row is locked, then its ingestion."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres import deletions, documents
+from adapters.postgres.tables import documents as table
+from adapters.postgres.tables import ingestions
+from domain.documents import DocumentStatus, IngestionRef, IngestionStatus, Operation, Stage, require
+from domain.ids import BotId, DocumentId, IngestionId, UserId
+from domain.steps import DeletionRef
+
+_CANCELLED = {"error_code": "cancelled", "error_message": "Cancelled by its owner. Press retry to take it up again."}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The document after the request, and the run that is to be started or told."""
+
+    document: Row[Any]
+    start: IngestionRef | None = None
+    cancel_run: str | None = None
+
+
+async def retry(connection: AsyncConnection, owner: UserId, document: DocumentId) -> Asked:
+    """Queue a failed or cancelled ingestion again; what it stored is kept. Others are only looked at.
+
+    One that is parked has an open run, which is asked by an Update instead.
+    """
+    row = await documents.read(connection, owner, document, lock=True)
+    require(Operation.RETRY, DocumentStatus(row.status))
+    if row.status == DocumentStatus.NEEDS_ATTENTION:
+        return Asked(row)
+    statement = (
+        update(ingestions)
+        .where(ingestions.c.id == row.current_ingestion_id)
+        .values(
+            status=IngestionStatus.PENDING,
+            epoch=ingestions.c.epoch + 1,
+            run_id=None,
+            cancel_requested_at=None,
+            started_at=None,
+            finished_at=None,
+            error_code=None,
+            error_message=None,
+            updated_at=func.now(),
+        )
+        .returning(ingestions.c.epoch)
+    )
+    epoch = (await connection.execute(statement)).scalar_one()
+    values = {"status": DocumentStatus.PENDING, "stage": Stage.QUEUED, "error_code": None, "error_message": None}
+    await _change(connection, document, values)
+    ref = IngestionRef(
+        owner_id=owner,
+        bot_id=BotId(row.bot_id),
+        document_id=document,
+        ingestion_id=IngestionId(row.current_ingestion_id),
+        epoch=epoch,
+    )
+    return Asked(await documents.read(connection, owner, document), start=ref)
+
+
+async def cancel(connection: AsyncConnection, owner: UserId, document: DocumentId, *, now: datetime) -> Asked:
+    """Cancel at once what nobody took up; else write the wish down, so that housekeeping repeats it if need be."""
+    row = await documents.read(connection, owner, document, lock=True)
+    require(Operation.CANCEL, DocumentStatus(row.status))
+    current = select(ingestions).where(ingestions.c.id == row.current_ingestion_id).with_for_update()
+    ingestion = (await connection.execute(current)).one()
+    if ingestion.status == IngestionStatus.PENDING:
+        # A run that is about to begin finds it closed.
+        await _end(connection, row, now=now)
+        return Asked(await documents.read(connection, owner, document))
+    await connection.execute(
+        update(ingestions)
+        .where(ingestions.c.id == ingestion.id)
+        .values(cancel_requested_at=func.coalesce(ingestions.c.cancel_requested_at, now), updated_at=now)
+    )
+    return Asked(row, cancel_run=ingestion.run_id)
+
+
+async def delete(
+    connection: AsyncConnection, owner: UserId, document: DocumentId, *, now: datetime
+) -> tuple[DeletionRef, Row[Any]]:
+    """Take the document from search and write the receipt, in one transaction."""
+    row = await documents.read(connection, owner, document, lock=True)
+    ref = DeletionRef(owner_id=owner, bot_id=BotId(row.bot_id), document_id=document)
+    await deletions.open_receipt(connection, ref)
+    await deletions.fence_document(connection, document, now=now)
+    await documents.notify(connection, document)
+    return ref, await documents.read_deletion(connection, owner, document)
+
+
+async def _end(connection: AsyncConnection, row: Row[Any], *, now: datetime) -> None:
+    await connection.execute(
+        update(ingestions)
+        .where(ingestions.c.id == row.current_ingestion_id)
+        .values(
+            status=IngestionStatus.CANCELLED, cancel_requested_at=now, finished_at=now, updated_at=now, **_CANCELLED
+        )
+    )
+    shown: dict[str, Any] = {"status": DocumentStatus.CANCELLED}
+    if row.active_ingestion_id is not None:
+        active = (await connection.execute(select(ingestions).where(ingestions.c.id == row.active_ingestion_id))).one()
+        names = ("content_type", "size_bytes", "sha256", "version")
+        shown = {
+            "status": DocumentStatus.READY,
+            "current_ingestion_id": active.id,
+            **{name: getattr(active, name) for name in names},
+        }
+    await _change(connection, DocumentId(row.id), {"stage": None, **_CANCELLED, **shown})
+
+
+async def _change(connection: AsyncConnection, document: DocumentId, values: dict[str, Any]) -> None:
+    await connection.execute(update(table).where(table.c.id == document).values(**values, updated_at=func.now()))
+    await documents.notify(connection, document)

@@ -1,0 +1,112 @@
+"""Documents as readers see them: one, lists, chunks, the flight record, receipts."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, func, literal_column, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres.paging import Window, keyset
+from adapters.postgres.tables import bots, chunks, deletions, documents, ingestion_steps, ingestions
+from domain.documents import DocumentStatus
+from domain.errors import NotFound
+from domain.ids import BotId, DocumentId, IngestionId, UserId
+
+
+def no_document() -> NotFound:
+    """Say the same of an id that never was, is gone, or is another owner's."""
+    return NotFound("You have no document of this id.")
+
+
+async def read(connection: AsyncConnection, owner: UserId, document: DocumentId, *, lock: bool = False) -> Row[Any]:
+    """Read an owner's document. Raises `NotFound`; with `lock`, holds it against other writers."""
+    query = _visible(owner).where(documents.c.id == document)
+    row: Row[Any] | None = (
+        await connection.execute(query.with_for_update(of=documents) if lock else query)
+    ).one_or_none()
+    if row is None:
+        raise no_document()
+    return row
+
+
+async def page(
+    connection: AsyncConnection,
+    owner: UserId,
+    bot: BotId,
+    window: Window,
+    *,
+    status: DocumentStatus | None = None,
+    name: str | None = None,
+) -> list[Row[Any]]:
+    """List a bot's documents; `name` finds a part of the name in any case."""
+    query = _visible(owner).where(documents.c.bot_id == bot)
+    if status is not None:
+        query = query.where(documents.c.status == status)
+    if name is not None:
+        query = query.where(documents.c.name.icontains(name, autoescape=True))
+    return list(await connection.execute(keyset(query, [documents.c.created_at, documents.c.id], window)))
+
+
+async def source_of(connection: AsyncConnection, owner: UserId, document: DocumentId) -> Row[Any]:
+    """Find the version whose bytes the document shows. Raises `NotFound`, also for one that is being deleted."""
+    query = (
+        _visible(owner)
+        .add_columns(ingestions.c.id.label("source_ingestion_id"))
+        .join(
+            ingestions,
+            (ingestions.c.document_id == documents.c.id) & (ingestions.c.version == documents.c.version),
+        )
+        .where(documents.c.id == document, documents.c.status != DocumentStatus.DELETING)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise no_document()
+    return row
+
+
+async def chunk_page(connection: AsyncConnection, ingestion: IngestionId, window: Window) -> list[Row[Any]]:
+    """List the chunks of one ingestion."""
+    shown = [column for column in chunks.c if column.name not in {"embedding", "terms"}]
+    query = select(*shown).where(chunks.c.ingestion_id == ingestion)
+    return list(await connection.execute(keyset(query, [chunks.c.ordinal], window)))
+
+
+async def read_ingestion(connection: AsyncConnection, ingestion: IngestionId) -> Row[Any]:
+    """Read an ingestion whose document the caller may see."""
+    return (await connection.execute(select(ingestions).where(ingestions.c.id == ingestion))).one()
+
+
+async def steps_of(connection: AsyncConnection, ingestion: IngestionId) -> list[Row[Any]]:
+    """List what an ingestion's steps took, in the order of their first attempts."""
+    query = select(ingestion_steps).where(ingestion_steps.c.ingestion_id == ingestion)
+    order = (ingestion_steps.c.first_started_at, ingestion_steps.c.step, ingestion_steps.c.part)
+    return list(await connection.execute(query.order_by(*order)))
+
+
+async def read_deletion(connection: AsyncConnection, owner: UserId, deletion: UUID) -> Row[Any]:
+    """Read a receipt. Raises `NotFound`."""
+    query = select(deletions).where(deletions.c.id == deletion, deletions.c.owner_id == owner)
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise NotFound("You have deleted nothing of this id.")
+    return row
+
+
+async def count_by_status(connection: AsyncConnection) -> dict[str, int]:
+    """Count all owners' documents, for operators."""
+    query = select(documents.c.status, func.count()).group_by(documents.c.status)
+    found: dict[str, int] = dict(row.tuple() for row in await connection.execute(query))
+    return {status: found.get(status, 0) for status in DocumentStatus}
+
+
+async def notify(connection: AsyncConnection, document: DocumentId) -> None:
+    """Wake who watches the document, when the transaction commits."""
+    await connection.execute(select(func.pg_notify(literal_column("'documents'"), str(document))))
+
+
+def _visible(owner: UserId) -> Select[Any]:
+    return (
+        select(documents)
+        .join(bots, bots.c.id == documents.c.bot_id)
+        .where(documents.c.owner_id == owner, bots.c.owner_id == owner, bots.c.deleting_at.is_(None))
+    )

@@ -1,0 +1,218 @@
+"""Accepting bytes: a new document, or a new version of one. The same bytes are one document of a bot."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres import bots, documents
+from adapters.postgres.tables import document_contents, ingestions
+from adapters.postgres.tables import documents as table
+from domain.documents import (
+    DocumentStatus,
+    Format,
+    IngestionRef,
+    IngestionStatus,
+    Operation,
+    SourceType,
+    Stage,
+    require,
+)
+from domain.errors import AlreadyExists, NotFound
+from domain.ids import BotId, DocumentId, IngestionId, UserId
+
+_OPEN = (IngestionStatus.PENDING, IngestionStatus.RUNNING, IngestionStatus.PARKED)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Bytes that lie in the blob store already."""
+
+    ingestion_id: IngestionId
+    name: str
+    source_type: SourceType
+    format: Format
+    content_type: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The document that answers for the bytes; `new` is None where it had them already."""
+
+    document: Row[Any]
+    new: IngestionRef | None = None
+    superseded_run: str | None = None
+
+
+async def accept(
+    connection: AsyncConnection, owner: UserId, bot: BotId, document: DocumentId, upload: Upload
+) -> Accepted:
+    """Add a document, unless the bot has one of the same bytes: then give that. Raises `NotFound`."""
+    await bots.hold(connection, owner, bot)
+    while True:
+        present = await _present(connection, owner, bot, upload.sha256)
+        if present is not None:
+            return Accepted(present)
+        attempt = await connection.begin_nested()
+        await _insert_document(connection, owner, bot, document, upload)
+        # A twin that is under way is waited for here; it wins if it commits.
+        if await _take_content(connection, bot, document, upload.sha256):
+            await attempt.commit()
+            break
+        await attempt.rollback()
+    await documents.notify(connection, document)
+    ref = IngestionRef(owner_id=owner, bot_id=bot, document_id=document, ingestion_id=upload.ingestion_id)
+    return Accepted(await documents.read(connection, owner, document), ref)
+
+
+async def replace(connection: AsyncConnection, owner: UserId, document: DocumentId, upload: Upload) -> Accepted:
+    """Add a new version, which takes the place of one that is not ready yet.
+
+    The document keeps answering from its active version. Raises `NotFound`, `StateConflict`, and
+    `AlreadyExists` where another document of the bot has the same bytes.
+    """
+    row = await documents.read(connection, owner, document, lock=True)
+    require(Operation.REPLACE, DocumentStatus(row.status))
+    if row.sha256 == upload.sha256:
+        return Accepted(row)
+    bot = BotId(row.bot_id)
+    if not await _take_content(connection, bot, document, upload.sha256):
+        holder = await _holder(connection, bot, upload.sha256)
+        if holder != document:
+            raise AlreadyExists(
+                "Another document of this bot has the same content.",
+                param="file",
+                details={} if holder is None else {"document_id": str(holder)},
+            )
+    superseded = await _supersede(connection, document)
+    latest = select(func.max(ingestions.c.version)).where(ingestions.c.document_id == document)
+    version = int((await connection.execute(latest)).scalar_one()) + 1
+    await _insert_ingestion(connection, owner, bot, document, upload, version=version)
+    await _show_version(connection, document, upload, version)
+    await _release_contents(connection, document)
+    await documents.notify(connection, document)
+    ref = IngestionRef(owner_id=owner, bot_id=bot, document_id=document, ingestion_id=upload.ingestion_id)
+    return Accepted(await documents.read(connection, owner, document), ref, superseded)
+
+
+async def _present(connection: AsyncConnection, owner: UserId, bot: BotId, sha256: str) -> Row[Any] | None:
+    """Give the document of these bytes; the lock waits for a deletion that has just begun."""
+    holder = await _holder(connection, bot, sha256)
+    if holder is None:
+        return None
+    try:
+        row = await documents.read(connection, owner, holder, lock=True)
+    except NotFound:
+        return None
+    return None if row.status == DocumentStatus.DELETING else row
+
+
+async def _holder(connection: AsyncConnection, bot: BotId, sha256: str) -> DocumentId | None:
+    query = select(document_contents.c.document_id).where(
+        document_contents.c.bot_id == bot, document_contents.c.sha256 == sha256
+    )
+    found = (await connection.execute(query)).scalar_one_or_none()
+    return None if found is None else DocumentId(found)
+
+
+async def _take_content(connection: AsyncConnection, bot: BotId, document: DocumentId, sha256: str) -> bool:
+    statement = (
+        postgresql.insert(document_contents)
+        .values(bot_id=bot, sha256=sha256, document_id=document)
+        .on_conflict_do_nothing()
+        .returning(document_contents.c.sha256)
+    )
+    return (await connection.execute(statement)).one_or_none() is not None
+
+
+async def _release_contents(connection: AsyncConnection, document: DocumentId) -> None:
+    """Forget the bytes of versions that are neither active nor the newest."""
+    kept = (
+        select(ingestions.c.sha256)
+        .join(table, table.c.id == ingestions.c.document_id)
+        .where(
+            table.c.id == document,
+            or_(ingestions.c.id == table.c.active_ingestion_id, ingestions.c.id == table.c.current_ingestion_id),
+        )
+    )
+    await connection.execute(
+        delete(document_contents).where(
+            document_contents.c.document_id == document, document_contents.c.sha256.not_in(kept)
+        )
+    )
+
+
+async def _insert_document(
+    connection: AsyncConnection, owner: UserId, bot: BotId, document: DocumentId, upload: Upload
+) -> None:
+    await connection.execute(
+        insert(table).values(
+            id=document,
+            owner_id=owner,
+            bot_id=bot,
+            name=upload.name,
+            source_type=upload.source_type,
+            current_ingestion_id=upload.ingestion_id,
+            status=DocumentStatus.PENDING,
+            stage=Stage.QUEUED,
+            **_content(upload),
+        )
+    )
+    await _insert_ingestion(connection, owner, bot, document, upload, version=1)
+
+
+async def _insert_ingestion(
+    connection: AsyncConnection, owner: UserId, bot: BotId, document: DocumentId, upload: Upload, *, version: int
+) -> None:
+    await connection.execute(
+        insert(ingestions).values(
+            id=upload.ingestion_id,
+            document_id=document,
+            owner_id=owner,
+            bot_id=bot,
+            version=version,
+            format=upload.format,
+            **_content(upload),
+        )
+    )
+
+
+async def _supersede(connection: AsyncConnection, document: DocumentId) -> str | None:
+    """Close the version that is not ready yet; give its run, which is to be told."""
+    statement = (
+        update(ingestions)
+        .where(ingestions.c.document_id == document, ingestions.c.status.in_(_OPEN))
+        .values(status=IngestionStatus.CANCELLED, finished_at=func.now(), updated_at=func.now())
+        .returning(ingestions.c.run_id)
+    )
+    runs = [run for run in (await connection.execute(statement)).scalars() if run is not None]
+    return runs[0] if runs else None
+
+
+async def _show_version(connection: AsyncConnection, document: DocumentId, upload: Upload, version: int) -> None:
+    await connection.execute(
+        update(table)
+        .where(table.c.id == document)
+        .values(
+            **_content(upload),
+            version=version,
+            current_ingestion_id=upload.ingestion_id,
+            status=DocumentStatus.PENDING,
+            stage=Stage.QUEUED,
+            pages_done=0,
+            pages_total=None,
+            chunks_done=0,
+            chunks_total=None,
+            error_code=None,
+            error_message=None,
+            updated_at=func.now(),
+        )
+    )
+
+
+def _content(upload: Upload) -> dict[str, Any]:
+    return {"content_type": upload.content_type, "size_bytes": upload.size_bytes, "sha256": upload.sha256}

@@ -1,0 +1,220 @@
+"""Ingestions: what became of the newest version, and putting it right."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import structlog
+from fastapi import APIRouter
+from sqlalchemy import Row
+from sqlalchemy.exc import SQLAlchemyError
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from temporalio.service import RPCError
+
+from adapters.clock import now
+from adapters.postgres import document_requests, documents
+from adapters.postgres.document_requests import Asked
+from adapters.postgres.engine import transaction
+from adapters.postgres.notifications import wait_for
+from adapters.temporal.ingestions import PendingActivity, ask_parked, pending_activities
+from adapters.temporal.runs import cancel_run, start_ingestion
+from adapters.wiring import Adapters
+from api.dependencies import AdaptersDep, Reader, SettingsDep, Writer
+from api.errors import responses
+from api.idempotency import OnceDep
+from api.schemas.documents import (
+    Document,
+    Ingestion,
+    LastError,
+    ModelCalls,
+    PendingStep,
+    StepRecord,
+    WorkflowLink,
+)
+from api.starting import started
+from domain.documents import FINAL, DocumentStatus, Operation, require
+from domain.errors import NotFound
+from domain.ids import DocumentId, IngestionId, UserId
+from domain.runs import ABANDON_UPDATE, RETRY_UPDATE, ingestion_run
+
+router = APIRouter(prefix="/documents/{document_id}", tags=["Documents"])
+log = structlog.get_logger(__name__)
+
+_POLL = 2.0  # covers a notification that was lost
+_HEARTBEAT = 10
+_PATIENCE = 2.0
+_ERRORS = responses(400, 401, 403, 404, 409)
+
+
+@router.post("/retry", status_code=202, summary="Try again", responses=_ERRORS)
+async def retry_document(document_id: UUID, user: Writer, adapters: AdaptersDep, once: OnceDep) -> Document:
+    """Go on after `needs_attention`, or start again after `failed` or `cancelled`; what is stored is not done again."""
+    document = DocumentId(document_id)
+    async with transaction(adapters.engine) as connection:
+        await once.claim(connection, user.id)
+        row = await documents.read(connection, user.id, document)
+        require(Operation.RETRY, DocumentStatus(row.status))
+        if row.status == DocumentStatus.NEEDS_ATTENTION:
+            # The transaction holds nothing but the idempotency key: a twin waits for the outcome.
+            await ask_parked(adapters.temporal, document, RETRY_UPDATE)
+            asked = Asked(await documents.read(connection, user.id, document))
+        else:
+            asked = await document_requests.retry(connection, user.id, document)
+        answer = await once.keep(connection, user.id, 202, Document.of(asked.document))
+    if asked.start is not None:
+        await started(start_ingestion(adapters.temporal, asked.start))
+    return answer
+
+
+@router.post("/abandon", status_code=202, summary="Give up", responses=_ERRORS)
+async def abandon_document(document_id: UUID, user: Writer, adapters: AdaptersDep, once: OnceDep) -> Document:
+    """Give up what needs attention: an older version answers on, without one the document is `failed`."""
+    document = DocumentId(document_id)
+    async with transaction(adapters.engine) as connection:
+        await once.claim(connection, user.id)
+        row = await documents.read(connection, user.id, document)
+        require(Operation.ABANDON, DocumentStatus(row.status))
+        await ask_parked(adapters.temporal, document, ABANDON_UPDATE)
+        row = await documents.read(connection, user.id, document)
+        return await once.keep(connection, user.id, 202, Document.of(row))
+
+
+@router.post("/cancel", status_code=202, summary="Stop", responses=_ERRORS)
+async def cancel_document(document_id: UUID, user: Writer, adapters: AdaptersDep, once: OnceDep) -> Document:
+    """Stop what runs or waits; what it made is taken back. An older version answers on."""
+    async with transaction(adapters.engine) as connection:
+        await once.claim(connection, user.id)
+        asked = await document_requests.cancel(connection, user.id, DocumentId(document_id), now=now())
+        answer = await once.keep(connection, user.id, 202, Document.of(asked.document))
+    if asked.cancel_run is not None:
+        run = ingestion_run(DocumentId(document_id))
+        await started(cancel_run(adapters.temporal, run, run_id=asked.cancel_run))
+    return answer
+
+
+@router.get("/ingestion", summary="See the flight record", responses=responses(401, 403, 404))
+async def get_ingestion(document_id: UUID, user: Reader, adapters: AdaptersDep, settings: SettingsDep) -> Ingestion:
+    """See what each step took, what failed last, when the next attempt is due, and what was paid for."""
+    document = DocumentId(document_id)
+    async with transaction(adapters.engine) as connection:
+        row = await documents.read(connection, user.id, document)
+        ingestion = await documents.read_ingestion(connection, IngestionId(row.current_ingestion_id))
+        steps = await documents.steps_of(connection, IngestionId(ingestion.id))
+    pending = await _pending(adapters, document, ingestion.run_id)
+    retries = [each.next_retry_at for each in pending or [] if each.next_retry_at is not None]
+    return Ingestion(
+        id=ingestion.id,
+        document_id=document_id,
+        version=ingestion.version,
+        status=ingestion.status,
+        stage=row.stage,
+        runs=ingestion.epoch,
+        steps=[_step(each) for each in steps],
+        pending=[_pending_step(each) for each in pending or []],
+        next_retry_at=min(retries, default=None),
+        last_error=LastError.of(ingestion),
+        model_calls=ModelCalls(made=ingestion.model_calls, needed=ingestion.model_calls_needed),
+        model_tokens=ingestion.model_tokens,
+        chunks_stored=ingestion.stored_chunks,
+        chunks_planned=ingestion.planned_chunks,
+        embedding_model=ingestion.embedding_model,
+        workflow=WorkflowLink(
+            id=ingestion_run(document),
+            run_id=ingestion.run_id,
+            url=_link(settings.temporal_ui_url, adapters.temporal.namespace, document, ingestion.run_id),
+            reachable=pending is not None,
+        ),
+        created_at=ingestion.created_at,
+        started_at=ingestion.started_at,
+        finished_at=ingestion.finished_at,
+    )
+
+
+@router.get(
+    "/events",
+    summary="Watch a document",
+    response_class=EventSourceResponse,
+    responses={
+        200: {
+            "content": {"text/event-stream": {}},
+            "description": "`document.progress`, `document.needs_attention`, then one of `document.ready`, "
+            "`document.failed`, `document.cancelled`, `document.deleted`; data is the document.",
+        },
+        **responses(401, 403, 404),
+    },
+)
+async def watch_document(document_id: UUID, user: Reader, adapters: AdaptersDep) -> EventSourceResponse:
+    """Watch progress as server-sent events: the document as it is, each change, and a final state. Heartbeat 10 s."""
+    async with transaction(adapters.engine) as connection:
+        await documents.read(connection, user.id, DocumentId(document_id))
+    return EventSourceResponse(_events(adapters, user.id, DocumentId(document_id)), ping=_HEARTBEAT)
+
+
+async def _events(adapters: Adapters, owner: UserId, document: DocumentId) -> AsyncIterator[ServerSentEvent]:
+    shown = ""
+    async with adapters.notifications.subscribe("documents", document) as wake:
+        while True:
+            wake.clear()
+            try:
+                async with transaction(adapters.engine) as connection:
+                    state = Document.of(await documents.read(connection, owner, document))
+            except NotFound:
+                yield ServerSentEvent(event="document.deleted", data=f'{{"id":"{document}"}}')
+                return
+            except (SQLAlchemyError, OSError, TimeoutError) as error:
+                # The reader stays on while the database is away.
+                log.warning("watch_interrupted", error=type(error).__name__)
+            else:
+                data = state.model_dump_json()
+                if data != shown:
+                    yield ServerSentEvent(event=_event(state.status), data=data)
+                    shown = data
+                if state.status in FINAL:
+                    return
+            await wait_for(wake, _POLL)
+
+
+def _event(status: DocumentStatus) -> str:
+    named = {*FINAL, DocumentStatus.NEEDS_ATTENTION}
+    return f"document.{status}" if status in named else "document.progress"
+
+
+async def _pending(adapters: Adapters, document: DocumentId, run_id: str | None) -> list[PendingActivity] | None:
+    """Ask Temporal; None where it does not answer: the record in the database stands on its own."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await pending_activities(adapters.temporal, document, run_id)
+    except (RPCError, RuntimeError, OSError, TimeoutError) as error:
+        log.warning("flight_record_without_temporal", error=type(error).__name__)
+        return None
+
+
+def _step(row: Row[tuple[object, ...]]) -> StepRecord:
+    return StepRecord(
+        step=row.step,
+        part=row.part,
+        state=row.state,
+        attempts=row.attempts,
+        seconds=round(row.seconds, 3),
+        started_at=row.first_started_at,
+        finished_at=row.finished_at,
+        last_error=LastError.of(row),
+    )
+
+
+def _pending_step(activity: PendingActivity) -> PendingStep:
+    error = None if activity.error is None else LastError(code=activity.error[0], message=activity.error[1])
+    return PendingStep(
+        step=activity.step,
+        attempt=activity.attempt,
+        running=activity.running,
+        next_retry_at=activity.next_retry_at,
+        last_error=error,
+    )
+
+
+def _link(ui: str, namespace: str, document: DocumentId, run_id: str | None) -> str | None:
+    if run_id is None:
+        return None
+    workflow = ingestion_run(document).replace("/", "%2F")
+    return f"{ui.rstrip('/')}/namespaces/{namespace}/workflows/{workflow}/{run_id}/history"

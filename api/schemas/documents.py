@@ -1,0 +1,157 @@
+"""Documents, chunks and flight records on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+from sqlalchemy import Row
+
+from api.schemas.base import Answer, Body
+from domain.documents import DocumentStatus, IngestionStatus, SourceType, Stage
+
+
+class LastError(Answer):
+    """Why it stands still, and what to do."""
+
+    code: Annotated[str, Field(examples=["no_text"])]
+    message: str
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> "LastError | None":
+        """Render a row's error columns."""
+        return None if row.error_code is None else cls(code=row.error_code, message=row.error_message or "")
+
+
+class Progress(Answer):
+    """How far the version that is worked on has come."""
+
+    pages_done: int
+    pages_total: int | None
+    chunks_done: int
+    chunks_total: int | None
+
+
+class Document(Answer):
+    """A document. Size, hash and version are of the newest version; the active one answers until that is ready."""
+
+    id: UUID
+    bot_id: UUID
+    name: Annotated[str, Field(examples=["handbook.pdf"])]
+    source_type: SourceType
+    content_type: Annotated[str, Field(examples=["application/pdf"])]
+    size_bytes: int
+    sha256: str
+    status: DocumentStatus
+    stage: Stage | None
+    progress: Progress
+    version: int
+    page_count: Annotated[int | None, Field(description="Of the version that answers.")]
+    chunk_count: Annotated[int | None, Field(description="Of the version that answers.")]
+    last_error: LastError | None
+    created_at: datetime
+    updated_at: datetime
+    ready_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> "Document":
+        """Render a document's row."""
+        plain = cls.model_fields.keys() - {"progress", "last_error"}
+        return cls(
+            **{name: getattr(row, name) for name in plain},
+            progress=Progress(**{name: getattr(row, name) for name in Progress.model_fields}),
+            last_error=LastError.of(row),
+        )
+
+
+class NewText(Body):
+    """A document that comes as text."""
+
+    name: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=255),
+        Field(examples=["leave.md"], description="A name that ends in .md makes the text Markdown."),
+    ]
+    text: Annotated[str, Field(min_length=1, examples=["# Leave\n\nEveryone has 30 days."])]
+
+
+class Chunk(Answer):
+    """A piece of a document, as it is searched."""
+
+    id: UUID
+    document_id: UUID
+    ordinal: int
+    content: str
+    page_from: int | None
+    page_to: int | None
+    char_start: Annotated[int, Field(description="In the extracted text, in characters.")]
+    char_end: int
+    heading_path: list[str]
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> "Chunk":
+        """Render a chunk's row."""
+        return cls(**{name: getattr(row, name) for name in cls.model_fields})
+
+
+class StepRecord(Answer):
+    """What one step of an ingestion took, all attempts together."""
+
+    step: Annotated[str, Field(examples=["embed"])]
+    part: Annotated[int, Field(description="Shard of an embed step, else 0.")]
+    state: Annotated[str, Field(examples=["completed"])]
+    attempts: int
+    seconds: float
+    started_at: datetime
+    finished_at: datetime | None
+    last_error: LastError | None
+
+
+class PendingStep(Answer):
+    """A step that runs or waits for its next attempt, as the workflow engine tells."""
+
+    step: str
+    attempt: int
+    running: bool
+    next_retry_at: datetime | None
+    last_error: LastError | None
+
+
+class ModelCalls(Answer):
+    """Paid calls: those whose result is stored, and those needed in all."""
+
+    made: int
+    needed: int | None
+
+
+class WorkflowLink(Answer):
+    """Where to look in the workflow engine."""
+
+    id: str
+    run_id: str | None
+    url: str | None
+    reachable: Annotated[bool, Field(description="False: the engine does not answer, `pending` is not known.")]
+
+
+class Ingestion(Answer):
+    """The flight record of the newest version's ingestion."""
+
+    id: UUID
+    document_id: UUID
+    version: int
+    status: IngestionStatus
+    stage: Stage | None
+    runs: Annotated[int, Field(description="Times it was started: 1, and one more a retry after its end.")]
+    steps: list[StepRecord]
+    pending: list[PendingStep]
+    next_retry_at: datetime | None
+    last_error: LastError | None
+    model_calls: ModelCalls
+    model_tokens: int
+    chunks_stored: int
+    chunks_planned: int | None
+    embedding_model: str | None
+    workflow: WorkflowLink
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None

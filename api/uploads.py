@@ -1,0 +1,193 @@
+"""A file's way from the request to the blob store: as it comes, counted, hashed and looked at."""
+
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from adapters.postgres.uploads import Upload
+from api.body_limit import too_large
+from domain.blobs import source_key
+from domain.documents import Format, SourceType
+from domain.errors import InvalidRequest
+from domain.formats import HEAD_BYTES, detect
+from domain.ids import DocumentId, IngestionId
+from domain.ports import BlobStore
+
+NAME_LENGTH = 255
+_FIELD_BYTES = 4 * NAME_LENGTH + 1
+_UNPRINTABLE = re.compile(r"[\x01-\x1f\x7f]")
+
+
+@dataclass(slots=True)
+class _Part:
+    name: str = ""
+    filename: str | None = None
+    content_type: str | None = None
+
+
+@dataclass(slots=True)
+class _Form:
+    """Collects what the parser calls back with: the file's bytes to pass on, the fields to keep."""
+
+    part: _Part = field(default_factory=_Part)
+    file: _Part | None = None
+    fields: dict[str, bytearray] = field(default_factory=dict)
+    passing: bytearray = field(default_factory=bytearray)
+    ended: bool = False
+    _header: bytearray = field(default_factory=bytearray)
+    _value: bytearray = field(default_factory=bytearray)
+
+    def parser(self, boundary: bytes) -> MultipartParser:
+        return MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._end_headers,
+                "on_part_data": self._data,
+                "on_end": self._end,
+            },
+        )
+
+    def _begin(self) -> None:
+        self.part = _Part()
+
+    def _end_header(self) -> None:
+        name, value = bytes(self._header).lower(), bytes(self._value)
+        self._header.clear()
+        self._value.clear()
+        if name == b"content-disposition":
+            _, options = parse_options_header(value)
+            self.part.name = options.get(b"name", b"").decode("utf-8", "replace")
+            if b"filename" in options:
+                self.part.filename = options[b"filename"].decode("utf-8", "replace")
+        elif name == b"content-type":
+            self.part.content_type = value.decode("latin-1")
+
+    def _end_headers(self) -> None:
+        part = self.part
+        if part.name == "file" and part.filename is not None:
+            if self.file is not None:
+                raise InvalidRequest("Send one file a request.", param="file")
+            self.file = part
+        elif part.name == "name" and "name" not in self.fields:
+            self.fields["name"] = bytearray()
+        else:
+            raise InvalidRequest("The form takes one part `file`, which is a file, and one part `name`.", param="file")
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self.part is self.file:
+            self.passing += data[start:end]
+            return
+        kept = self.fields[self.part.name]
+        kept += data[start:end]
+        if len(kept) > _FIELD_BYTES:
+            raise bad_name()
+
+    def _end(self) -> None:
+        self.ended = True
+
+
+@dataclass(slots=True)
+class _Intake:
+    """What is learnt of the bytes as they pass."""
+
+    limit: int
+    size: int = 0
+    head: bytes = b""
+    found: tuple[Format, str] | None = None
+    sha: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+
+    def take(self, data: bytes, form: _Form) -> None:
+        self.size += len(data)
+        if self.size > self.limit:
+            raise too_large(self.limit)
+        self.sha.update(data)
+        if self.found is None:
+            self.head += data[: HEAD_BYTES - len(self.head)]
+            if len(self.head) >= HEAD_BYTES:
+                self.detect(form)
+
+    def detect(self, form: _Form) -> None:
+        """Refuse what is not read, as soon as its first bytes are there."""
+        if form.file is None:
+            raise InvalidRequest("The part `file` is missing; send the file under this name.", param="file")
+        if self.found is None:
+            self.found = detect(self.head, form.file.filename or "", form.file.content_type)
+
+
+async def receive(
+    request: Request, blobs: BlobStore, document: DocumentId, ingestion: IngestionId, *, limit: int
+) -> Upload:
+    """Store the form's file under the version's key. Raises for what is not taken, before the rest is read."""
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or not boundary:
+        raise InvalidRequest("Send the file as multipart/form-data.", param="file")
+    form, intake = _Form(), _Intake(limit)
+    try:
+        await blobs.put(source_key(document, ingestion), _file_bytes(request, form.parser(boundary), form, intake))
+    except FormParserError as error:
+        raise _broken_form() from error
+    assert intake.found is not None  # noqa: S101  (the stream ends with a detection)
+    assert form.file is not None  # noqa: S101
+    format_, content_type = intake.found
+    return Upload(
+        ingestion_id=ingestion,
+        name=_name(form),
+        source_type=SourceType.FILE,
+        format=format_,
+        content_type=content_type,
+        size_bytes=intake.size,
+        sha256=intake.sha.hexdigest(),
+    )
+
+
+async def _file_bytes(request: Request, parser: MultipartParser, form: _Form, intake: _Intake) -> AsyncIterator[bytes]:
+    async for data in request.stream():
+        parser.write(data)
+        if form.passing:
+            passed = bytes(form.passing)
+            form.passing.clear()
+            intake.take(passed, form)
+            yield passed
+    if not form.ended:
+        raise _broken_form()
+    intake.detect(form)
+    _name(form)  # a bad name is refused before the bytes are kept
+
+
+def _broken_form() -> InvalidRequest:
+    return InvalidRequest("The multipart form is broken or ends too early.", param="file")
+
+
+def bad_name() -> InvalidRequest:
+    """Say what a name may be."""
+    return InvalidRequest(f"A name has 1 to {NAME_LENGTH} characters and is not blank.", param="name")
+
+
+def _name(form: _Form) -> str:
+    if "name" in form.fields:
+        try:
+            return clean_name(form.fields["name"].decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise InvalidRequest("The name is not UTF-8.", param="name") from error
+    given = (form.file.filename if form.file else None) or ""
+    return clean_name(re.split(r"[/\\]", given)[-1] or "upload")
+
+
+def clean_name(name: str) -> str:
+    """Strip a document's name. Raises where it is blank, too long or holds a NUL."""
+    if "\0" in name:
+        raise InvalidRequest("Text must not hold the NUL character (U+0000).", param="name")
+    cleaned = _UNPRINTABLE.sub(" ", name).strip()
+    if not cleaned or len(cleaned) > NAME_LENGTH:
+        raise bad_name()
+    return cleaned
