@@ -61,7 +61,9 @@ class _Graph:
         return name
 
     def node(self, op: str, inputs: Sequence[str], output: str, *, domain: str = "", **attributes: float | int) -> str:
-        self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, domain=domain, **attributes))
+        node = helper.make_node(op, list(inputs), [output], name=output, domain=domain)
+        node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+        self.nodes.append(node)
         return output
 
 
