@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from adapters.blobs import LocalBlobStore
+from adapters.blobs import FolderBlobStore
 from adapters.extraction.extractor import SubprocessExtractor
 from adapters.models.providers import open_models
 from adapters.postgres.engine import open_engine
@@ -57,7 +57,7 @@ async def open_adapters(
         yield Adapters(
             settings=settings,
             engine=engine,
-            blobs=LocalBlobStore(settings.blob_dir),
+            blobs=FolderBlobStore(settings.blob_dir),
             temporal=client,
             embedder=models.embedder,
             generator=models.generator,
