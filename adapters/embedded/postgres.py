@@ -66,7 +66,7 @@ class Cluster:
 
     def prepare(self) -> None:
         """Make the data folder unless it is there, and clear what a killed server left."""
-        _let_system_user_in(self.data.parent)
+        let_system_user_in(self.data.parent)
         if (self.data / "PG_VERSION").exists():
             self._check_version()
             self._clear_stale_pid_file()
@@ -202,20 +202,22 @@ def _group(user: str | None) -> int | None:
     return None if user is None else pwd.getpwnam(user).pw_gid
 
 
-def _let_system_user_in(folder: Path) -> None:
-    """Under root: give the server's user the way (not the sight) to its data and its binaries."""
+def let_system_user_in(folder: Path) -> list[Path]:
+    """Under root: give the server's user the way (not the sight) to its data and its binaries; answers what changed."""
     if system_user() is None:
-        return
+        return []
     install = _binary("postgres").parents[1]
-    for path in (folder, *folder.parents, *install.parents):
-        _add(path, stat.S_IXOTH)
+    changed = [path for path in (folder, *folder.parents, *install.parents) if _add(path, stat.S_IXOTH)]
     if not _binary("postgres").stat().st_mode & stat.S_IROTH:  # installed under a strict umask
         for path in (install, *install.rglob("*")):
             executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
             _add(path, stat.S_IROTH | (stat.S_IXOTH if executable else 0))
+    return changed
 
 
-def _add(path: Path, right: int) -> None:
+def _add(path: Path, right: int) -> bool:
     mode = path.stat().st_mode
-    if mode & right != right:
-        path.chmod(mode | right)
+    if mode & right == right:
+        return False
+    path.chmod(mode | right)
+    return True
