@@ -2,7 +2,7 @@
 
 The operators are onnxruntime's own fused ones (`com.microsoft`), the ones that its transformer
 optimiser would put in: one attention a layer, bias and GELU in one pass, addition and
-normalisation in one pass. `docs/decisions/0004-local-model.md` has the measurements.
+normalisation in one pass. `docs/decisions/0005-local-model.md` has the measurements.
 """
 
 import importlib.util
