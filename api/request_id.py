@@ -67,5 +67,7 @@ class RequestId:
 
 def route_template(scope: Scope) -> str:
     """Name the route without its ids, so that metrics and logs stay few."""
-    route = scope.get("route")
-    return str(getattr(route, "path", None) or "unmatched")
+    if scope.get("route") is None:
+        return "unmatched"
+    named = {str(value): f"{{{name}}}" for name, value in scope.get("path_params", {}).items()}
+    return "/".join(named.get(part, part) for part in scope["path"].split("/"))
