@@ -1,6 +1,7 @@
 """google-genai itself is always in the path; only the provider behind it is a double."""
 
 import asyncio
+import sys
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -337,3 +338,19 @@ async def test_the_double_is_scripted_and_read_over_http(double: g.GeminiDouble)
         calls = (await http.get("/_calls")).json()
     assert calls["calls"] == {"embed": 2}
     assert calls["texts_embedded"] == {"q": 1}
+
+
+async def test_the_double_runs_as_a_process_of_its_own() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.gemini_double", stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        url = (await process.stdout.readline()).decode().strip()
+        async with open_gemini(settings_for(url)) as (embedder, _):
+            assert (await embedder.embed_query("q")).shape == (768,)
+        async with httpx2.AsyncClient(base_url=url) as http:
+            assert (await http.get("/_calls")).json()["texts_embedded"] == {"q": 1}
+    finally:
+        process.terminate()
+        await process.wait()
