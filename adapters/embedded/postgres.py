@@ -22,7 +22,7 @@ import asyncpg
 import psutil
 
 from adapters.embedded.errors import StackError
-from adapters.embedded.waiting import within
+from adapters.embedded.waiting import ends_within, within
 
 SUPERUSER = "postgres"
 VERSION = "18"
@@ -121,8 +121,7 @@ class Cluster:
             ours, process = False, None
         if ours and process is not None:
             process.send_signal(STOP_SIGNAL)
-            with contextlib.suppress(psutil.TimeoutExpired):
-                process.wait(20)
+            ends_within(20, process)
         else:
             pid_file.unlink(missing_ok=True)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from adapters.embedded.errors import StackError
+from adapters.embedded.waiting import ends_within, is_alive
 
 
 class StateInUse(StackError):
@@ -32,10 +33,10 @@ class StartedProcess:
         """The process, if it still runs."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+            same = abs(process.create_time() - self.created) < 1
         except psutil.Error:
             return None
-        return process if same else None
+        return process if same and is_alive(process) else None
 
 
 class StateFolder:
@@ -96,11 +97,9 @@ class StateFolder:
             stopped.append(left)
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(left.stop_signal)
-                try:
-                    process.wait(grace)
-                except psutil.TimeoutExpired:
+                if not ends_within(grace, process):
                     process.send_signal(signal.SIGKILL)
-                    process.wait(grace)
+                    ends_within(grace, process)
         self._save()
         return stopped
 

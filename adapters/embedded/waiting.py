@@ -1,7 +1,10 @@
-"""Waiting for a server of another process, which can only be asked."""
+"""Waiting for other processes, which can only be asked."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+
+import psutil
 
 
 async def within(seconds: float, answers: Callable[[], Awaitable[bool]], *, every: float = 0.05) -> bool:
@@ -14,3 +17,21 @@ async def within(seconds: float, answers: Callable[[], Awaitable[bool]], *, ever
                 await asyncio.sleep(every)
     except TimeoutError:
         return False
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """False for a zombie too: where nobody collects orphans, one stays for ever."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def ends_within(seconds: float, process: psutil.Process) -> bool:
+    """Wait, blocking, until it has ended; False where it did not in the time given."""
+    deadline = time.monotonic() + seconds
+    while is_alive(process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

@@ -16,7 +16,7 @@ from rich.console import Console
 from adapters.embedded.console import Log
 from adapters.embedded.process import Child, Program
 from adapters.embedded.state import StateFolder
-from adapters.embedded.waiting import within
+from adapters.embedded.waiting import is_alive, within
 
 
 class Bench:
@@ -131,11 +131,11 @@ async def test_what_a_killed_run_left_is_stopped_and_a_number_used_again_is_not(
     record.write_text(json.dumps(entries))
     stopped = await asyncio.to_thread(StateFolder(bench.folder).stop_leftovers)
     assert [process.name for process in stopped] == ["left"]
-    assert not left.is_running()
+    assert not is_alive(left)
     assert bystander.returncode is None
     bystander.kill()
     await bystander.wait()
 
 
 async def _is_gone(process: psutil.Process) -> bool:
-    return not process.is_running()
+    return not is_alive(process)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from adapters.embedded.waiting import within
+from adapters.embedded.waiting import is_alive, within
 from tests.stack import Stack, stack
 
 ACCOUNT = {"email": "ada@example.com", "password": "correct horse battery"}
@@ -101,7 +101,7 @@ async def test_data_outlives_a_stop_and_a_kill_and_no_process_does() -> None:
         first = one.started()
         bystander = await asyncio.create_subprocess_exec("sleep", "600")
         assert await one.send(signal.SIGINT) == 0
-        assert not any(process.is_running() for process in first.values())
+        assert not any(is_alive(process) for process in first.values())
         assert bystander.returncode is None
 
         await one.start()
@@ -109,13 +109,13 @@ async def test_data_outlives_a_stop_and_a_kill_and_no_process_does() -> None:
         assert await can_log_in(one)
         left = one.started()
         await one.send(signal.SIGKILL)
-        assert any(process.is_running() for process in left.values())
+        assert any(is_alive(process) for process in left.values())
 
         await one.start()
         await one.sees("Stopped worker", "which a killed run had left")
         await one.ready()
         assert await can_log_in(one)
-        assert not any(process.is_running() for process in left.values())
+        assert not any(is_alive(process) for process in left.values())
         bystander.kill()
         await bystander.wait()
 
