@@ -8,8 +8,7 @@ from contextlib import AsyncExitStack
 import structlog
 from temporalio.worker import Worker
 
-from activities.interceptor import ErrorInterceptor
-from activities.registry import activities_of
+from activities.registry import activities_of, interceptors_of
 from adapters.logs import configure_logs
 from adapters.settings import Settings
 from adapters.temporal.client import ensure_search_attributes
@@ -26,9 +25,9 @@ def build_worker(adapters: Adapters, queue: Queue) -> Worker:
     return Worker(
         adapters.temporal,
         task_queue=queue,
-        workflows=WORKFLOWS if queue is Queue.CHAT else [],
+        workflows=WORKFLOWS if queue is Queue.CHAT else (),
         activities=activities_of(adapters, queue),
-        interceptors=[ErrorInterceptor()],
+        interceptors=interceptors_of(adapters),
         workflow_runner=workflow_runner(),
         **worker_options(adapters.settings, queue),
     )

@@ -1,0 +1,60 @@
+"""Every capability, and how it is built from what the process opened."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from temporalio import activity
+from temporalio.worker import Interceptor
+
+from activities.chunking import Chunking, Sizes
+from activities.conversation import Conversation
+from activities.deletion import Deletion
+from activities.embedding import Embedding
+from activities.extraction import Extraction
+from activities.flight import FlightRecorder
+from activities.generation import Generation
+from activities.housekeeping import Housekeeping
+from activities.ingestion import Ingestion
+from activities.interceptor import ErrorInterceptor
+from activities.retrieval import Retrieval
+from adapters.clock import now
+from adapters.wiring import Adapters, extraction_limits
+from domain.steps import STEPS, Queue
+
+CAPABILITIES = (
+    Ingestion, Extraction, Chunking, Embedding, Conversation, Retrieval, Generation, Deletion, Housekeeping,
+)  # fmt: skip
+
+
+def activities_of(adapters: Adapters, queue: Queue) -> list[Callable[..., Any]]:
+    """Build the activities that a worker of this queue serves."""
+    settings, engine, blobs = adapters.settings, adapters.engine, adapters.blobs
+    sizes = Sizes(settings.chunk_characters, settings.chunk_overlap)
+    built: Sequence[object] = (
+        Ingestion(engine, blobs, now),
+        Extraction(engine, blobs, adapters.extractor, extraction_limits(settings), now),
+        Chunking(engine, blobs, adapters.embedder, sizes, now),
+        Embedding(engine, blobs, adapters.embedder, now),
+        Conversation(engine, now),
+        Retrieval(engine, adapters.embedder),
+        Generation(engine, adapters.generator, silence=settings.model_timeout),
+        Deletion(engine, blobs, adapters.temporal, now),
+        Housekeeping(engine, adapters.temporal, now),
+    )
+    served = {step.name for step in STEPS if step.queue is queue}
+    return [method for capability in built for name, method in _activities(capability) if name in served]
+
+
+def interceptors_of(adapters: Adapters) -> list[Interceptor]:
+    """Translate errors outermost, so that the flight record sees them as they were raised."""
+    return [ErrorInterceptor(), FlightRecorder(adapters.engine, now)]
+
+
+def _activities(capability: object) -> list[tuple[str, Callable[..., Any]]]:
+    found = []
+    for attribute in dir(type(capability)):
+        method = getattr(capability, attribute)
+        definition = activity._Definition.from_callable(method) if callable(method) else None
+        if definition is not None and definition.name is not None:
+            found.append((definition.name, method))
+    return found

@@ -1,0 +1,29 @@
+"""`python -m bench [ingestion] [turns] [search]`: print a table, write JSON to bench/results."""
+
+import argparse
+import asyncio
+
+from bench import ingestion, search, turns
+from bench.report import Row, show
+from bench.rig import rig
+
+PARTS = {"ingestion": ingestion.measure, "turns": turns.measure, "search": search.measure}
+
+
+async def _run(parts: list[str]) -> list[Row]:
+    rows: list[Row] = []
+    for part in parts:
+        print(f"Measuring {part} …", flush=True)
+        async with rig() as running:  # a fresh stack each, so that no part pays for another's data
+            rows += await PARTS[part](running)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measures ChatSphere side by side with the same work done bare.")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all of them")
+    show(asyncio.run(_run(parser.parse_args().parts or list(PARTS))))
+
+
+if __name__ == "__main__":
+    main()
