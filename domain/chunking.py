@@ -235,7 +235,10 @@ class _Splitter:
             if (found := self._last(pattern, start, floor, limit)) is not None:
                 return found, False
         hard = floor_boundary(text, self._local(start), self._local(limit)) + self._text.base
-        return (hard, False) if hard > max(start, covered) else (self._long_cluster(start, covered), False)
+        if hard <= covered:
+            # Nothing new fits beside the overlap: go on without it, and with a cluster alone where it must be.
+            hard = covered if start < covered else self._long_cluster(start)
+        return hard, False
 
     def _heading(self, start: int, covered: int, limit: int) -> int | None:
         """Find the first heading that ends a chunk of some length which has a body."""
@@ -269,12 +272,12 @@ class _Splitter:
         line = text.rfind("\n", max(0, position - LONGEST_LINE), position) + 1
         return text[line:position].lstrip().startswith("|")
 
-    def _long_cluster(self, start: int, covered: int) -> int:
+    def _long_cluster(self, start: int) -> int:
         """Give the end of a cluster that is longer than a chunk; doubling keeps this linear."""
         reach = 2 * self._size
         while True:
             self._text.reach(start, start + reach)
-            end = cluster_end(self._text.window, self._local(max(start, covered))) + self._text.base
+            end = cluster_end(self._text.window, self._local(start)) + self._text.base
             if self._local(end) < len(self._text.window) or self._text.ended:
                 return end
             reach *= 2

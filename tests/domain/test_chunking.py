@@ -35,6 +35,7 @@ def boundaries(text: str) -> set[int]:
 @settings(max_examples=400, deadline=None)
 @given(documents, formats, sizes)
 @example(["a" * 50, "", "b" * 50], Format.PDF, (10, 5))
+@example(["aa👍🏽"], Format.PDF, (2, 1))
 @example(["🇩🇪" * 40], Format.TEXT, (7, 3))
 @example(["a" + "\u0301" * 300 + "b"], Format.MARKDOWN, (10, 2))
 @example(["abc" + " " * 500 + "d" + "\n" * 500], Format.TEXT, (10, 5))
