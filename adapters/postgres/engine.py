@@ -57,4 +57,7 @@ async def copy_rows(connection: AsyncConnection, table: str, columns: list[str],
     driver = raw.driver_connection
     if not isinstance(driver, asyncpg.Connection):
         raise TypeError("COPY needs the asyncpg driver.")
+    if not driver.is_in_transaction():
+        # The dialect begins with its first statement; a COPY before that would commit by itself.
+        await connection.exec_driver_sql("SELECT 1")
     await driver.copy_records_to_table(table, columns=columns, records=rows)

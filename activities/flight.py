@@ -1,0 +1,75 @@
+"""The flight record: what each step took, and why its attempts failed, seen while it is still being retried."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from adapters.postgres import flight
+from adapters.postgres.engine import transaction
+from adapters.postgres.flight import Attempt, Failure
+from domain.documents import IngestionRef
+from domain.errors import DomainError, IngestionClosed
+from domain.ingestion import attempt_sequence
+from domain.steps import CHUNK, EMBED, EXTRACT, PUBLISH, EmbedShard
+
+log = structlog.get_logger(__name__)
+
+RECORDED = frozenset(step.name for step in (EXTRACT, CHUNK, EMBED, PUBLISH))
+
+
+def this_attempt(part: int = 0) -> Attempt:
+    """Describe the attempt that runs now; a step records it in the transaction that completes it."""
+    info = activity.info()
+    sequence = attempt_sequence(info.scheduled_time, info.attempt)
+    return Attempt(step=info.activity_type, part=part, sequence=sequence, started_at=info.started_time)
+
+
+class FlightRecorder(Interceptor):
+    """Writes down failed attempts of ingestion steps. Costs nothing where none fails."""
+
+    def __init__(self, engine: AsyncEngine, now: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._now = now
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return _Inbound(next, self)
+
+    async def failed(self, given: object, error: Exception) -> None:
+        """Record one failed attempt, as well as it goes: the failure itself must reach Temporal."""
+        part = given.shard if isinstance(given, EmbedShard) else 0
+        ref = given.ref if isinstance(given, EmbedShard) else given
+        if not isinstance(ref, IngestionRef) or isinstance(error, IngestionClosed):
+            return
+        try:
+            async with transaction(self._engine) as connection:
+                await flight.record(connection, ref, this_attempt(part), now=self._now(), failure=_failure(error))
+        except (SQLAlchemyError, OSError) as lost:
+            log.warning("flight_record_lost", reason=type(lost).__name__)
+
+
+class _Inbound(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, recorder: FlightRecorder) -> None:  # noqa: A002
+        super().__init__(next)
+        self._recorder = recorder
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> object:  # noqa: A002
+        try:
+            return await super().execute_activity(input)
+        except Exception as error:
+            if activity.info().activity_type in RECORDED:
+                await self._recorder.failed(input.args[0], error)
+            raise
+
+
+def _failure(error: Exception) -> Failure:
+    if isinstance(error, DomainError):
+        return Failure(error.code, error.message)
+    if isinstance(error, ApplicationError):
+        return Failure(error.type or "internal", error.message)
+    return Failure("internal", f"The step failed unexpectedly ({type(error).__name__}). See the worker's log.")

@@ -1,0 +1,265 @@
+"""The life of an ingestion and, with it, of its document's row. Nothing here commits.
+
+Every write is conditional on the ingestion being open for the writer's epoch, so that a late
+attempt of an earlier run changes nothing. Locks are taken in one order: document, ingestion, chunks.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.postgres import chunks, contents
+from adapters.postgres.tables import documents, ingestions
+from domain.documents import DocumentStatus, Format, IngestionRef, IngestionStatus, Stage
+from domain.errors import IncompleteIngestion, IngestionClosed
+from domain.ids import BotId, DocumentId, IngestionId, UserId
+from domain.ingestion import Plan
+from domain.steps import Closed, CloseIngestion, Extracted
+
+_OPEN = (IngestionStatus.PENDING, IngestionStatus.RUNNING, IngestionStatus.PARKED)
+_UNSUCCESSFUL = (IngestionStatus.FAILED, IngestionStatus.CANCELLED)
+
+_STORED = text(
+    """
+    WITH held AS (
+        SELECT id FROM documents WHERE id = :document FOR UPDATE
+    ), counted AS (
+        UPDATE ingestions SET stored_chunks = stored_chunks + :chunks, model_calls = model_calls + 1,
+               model_tokens = model_tokens + :tokens, updated_at = :now
+        FROM held
+        WHERE ingestions.id = :ingestion AND ingestions.document_id = held.id AND epoch = :epoch
+          AND status = 'running' AND plan_digest = :digest
+        RETURNING stored_chunks, planned_chunks
+    ), shown AS (
+        UPDATE documents SET chunks_done = stored_chunks, updated_at = :now,
+               stage = CASE WHEN stored_chunks = planned_chunks THEN 'publishing' ELSE 'embedding' END
+        FROM counted
+        WHERE id = :document AND current_ingestion_id = :ingestion AND status <> 'deleting'
+    )
+    SELECT pg_notify('documents', :payload) FROM counted
+    """
+)
+
+
+async def lock(connection: AsyncConnection, ref: IngestionRef) -> tuple[Row[Any] | None, Row[Any] | None]:
+    """Lock the document's row, then the ingestion's; either may be gone."""
+    query = select(documents).where(documents.c.id == ref.document_id).with_for_update()
+    document = (await connection.execute(query)).one_or_none()
+    mine = select(ingestions).where(ingestions.c.id == ref.ingestion_id).with_for_update()
+    return document, (await connection.execute(mine)).one_or_none()
+
+
+async def begin(connection: AsyncConnection, ref: IngestionRef, *, run_id: str, now: datetime) -> None:
+    """Take an ingestion up, for the first time or after a person's retry."""
+    await _require(connection, ref, _OPEN)
+    running = {"status": IngestionStatus.RUNNING, "run_id": run_id, "error_code": None, "error_message": None}
+    started = func.coalesce(ingestions.c.started_at, now)
+    await _set(connection, ref, {**running, "started_at": started, "finished_at": None, "updated_at": now})
+    cleared = {"error_code": None, "error_message": None, "updated_at": now}
+    await show(connection, ref, {"status": DocumentStatus.PROCESSING, "stage": Stage.QUEUED, **cleared})
+
+
+async def enter(connection: AsyncConnection, ref: IngestionRef, stage: Stage, *, now: datetime) -> Row[Any]:
+    """Show the stage and give the ingestion's row. Raises `IngestionClosed` where it is not running."""
+    row = await _require(connection, ref, (IngestionStatus.RUNNING,))
+    shown = documents.c.stage.is_distinct_from(stage)
+    if stage is Stage.EMBEDDING:  # the last shard's second attempt must not turn the page back
+        shown &= documents.c.stage.is_distinct_from(Stage.PUBLISHING)
+    await show(connection, ref, {"stage": stage, "updated_at": now}, shown)
+    return row
+
+
+async def report_pages(
+    connection: AsyncConnection, ref: IngestionRef, done: int, total: int | None, *, now: datetime
+) -> None:
+    """Show how far extraction is; what is late shows nothing."""
+    running = (
+        select(ingestions.c.id)
+        .where(ingestions.c.id == ref.ingestion_id, ingestions.c.epoch == ref.epoch)
+        .where(ingestions.c.status == IngestionStatus.RUNNING)
+        .exists()
+    )
+    await show(connection, ref, {"pages_done": done, "pages_total": total, "updated_at": now}, running)
+
+
+async def extracted(connection: AsyncConnection, ref: IngestionRef, result: Extracted, *, now: datetime) -> None:
+    """Record that the pages are stored."""
+    await _require(connection, ref, (IngestionStatus.RUNNING,))
+    await _set(connection, ref, {"pages": result.pages, "characters": result.characters, "updated_at": now})
+    pages = {"pages_done": result.pages, "pages_total": result.pages}
+    await show(connection, ref, {**pages, "stage": Stage.CHUNKING, "updated_at": now})
+
+
+async def planned(connection: AsyncConnection, ref: IngestionRef, plan: Plan, *, now: datetime) -> None:
+    """Record the plan. Chunks that were stored by another plan are deleted, so that none are mixed."""
+    row = await _require(connection, ref, (IngestionStatus.RUNNING,))
+    stored = int(row.stored_chunks)
+    if (row.plan_digest, row.embedding_model, row.batch_size) != (plan.digest, plan.embedding_model, plan.batch_size):
+        await chunks.delete_all(connection, ref.ingestion_id)
+        stored = 0
+    values = {
+        "planned_chunks": plan.chunks, "shards": plan.shards, "plan_digest": plan.digest, "stored_chunks": stored,
+        "embedding_model": plan.embedding_model, "batch_size": plan.batch_size, "model_calls_needed": plan.model_calls,
+    }  # fmt: skip
+    await _set(connection, ref, {**values, "updated_at": now})
+    progress = {"chunks_done": stored, "chunks_total": plan.chunks, "stage": Stage.EMBEDDING}
+    await show(connection, ref, {**progress, "updated_at": now})
+
+
+async def count_batch(
+    connection: AsyncConnection, ref: IngestionRef, *, digest: bytes, chunks: int, tokens: int, now: datetime
+) -> None:
+    """Count a batch that was stored in this transaction, or refuse it and with it the transaction.
+
+    The fence comes after the rows: a purge that fences first makes this find nothing, one that
+    comes later waits here and then sees the rows that it has to delete. Nobody waits for the COPY.
+    """
+    values = {
+        "document": ref.document_id, "ingestion": ref.ingestion_id, "epoch": ref.epoch, "digest": digest,
+        "chunks": chunks, "tokens": tokens, "now": now, "payload": str(ref.document_id),
+    }  # fmt: skip
+    if (await connection.execute(_STORED, values)).one_or_none() is None:
+        raise _closed()
+
+
+async def publish(connection: AsyncConnection, ref: IngestionRef, *, now: datetime) -> Closed:
+    """Make this version the one that answers: all of its chunks at once, and none of the old one's."""
+    document, row = await lock(connection, ref)
+    if row is None or document is None or row.epoch != ref.epoch:
+        raise _closed()
+    if row.status in (IngestionStatus.PUBLISHED, IngestionStatus.RETIRED):
+        return Closed(published=True, successor=await _successor(connection, ref, document))
+    if row.status != IngestionStatus.RUNNING or document.status == DocumentStatus.DELETING:
+        raise _closed()
+    stored = await chunks.count(connection, ref.ingestion_id)
+    if row.planned_chunks is None or stored != row.planned_chunks:
+        raise IncompleteIngestion(f"{stored} of {row.planned_chunks or 0} chunks are stored. Press retry.")
+    if document.active_ingestion_id is not None:
+        await _retire(connection, document.active_ingestion_id, now=now)
+    await _set(connection, ref, {"status": IngestionStatus.PUBLISHED, "finished_at": now, "updated_at": now})
+    active = {
+        "active_ingestion_id": ref.ingestion_id, "embedding_model": row.embedding_model, "page_count": row.pages,
+        "chunk_count": stored, "ready_at": now, "updated_at": now,
+    }  # fmt: skip
+    await connection.execute(update(documents).where(documents.c.id == ref.document_id).values(active))
+    ready = {"status": DocumentStatus.READY, "stage": None, "chunks_done": stored, "chunks_total": stored}
+    await show(connection, ref, {**ready, "error_code": None, "error_message": None})
+    await contents.release_unused(connection, ref.document_id)
+    return Closed(published=True, successor=await _successor(connection, ref, document))
+
+
+async def park(connection: AsyncConnection, ref: IngestionRef, *, code: str, message: str, now: datetime) -> None:
+    """Show that a person is needed, and why."""
+    await _require(connection, ref, _OPEN)
+    error = {"error_code": code, "error_message": message, "updated_at": now}
+    await _set(connection, ref, {"status": IngestionStatus.PARKED, **error})
+    await show(connection, ref, {"status": DocumentStatus.NEEDS_ATTENTION, **error})
+
+
+async def close(connection: AsyncConnection, end: CloseIngestion, *, now: datetime) -> Closed:
+    """End an ingestion without success, once; the document answers from its earlier version if it has one."""
+    ref = end.ref
+    document, row = await lock(connection, ref)
+    if document is None or row is None:
+        return Closed()
+    if row.epoch == ref.epoch and row.status in (IngestionStatus.PUBLISHED, IngestionStatus.RETIRED):
+        return Closed(published=True, successor=await _successor(connection, ref, document))
+    if row.epoch == ref.epoch and row.status in _OPEN:
+        error = {"error_code": end.code, "error_message": end.message, "updated_at": now}
+        status = IngestionStatus.CANCELLED if end.cancelled else IngestionStatus.FAILED
+        await _set(connection, ref, {"status": status, "finished_at": now, **error})
+        await show(connection, ref, {**await _without(connection, document, end), "stage": None, **error})
+        await contents.release_unused(connection, ref.document_id)
+    return Closed(successor=await _successor(connection, ref, document))
+
+
+async def hold_discarded(connection: AsyncConnection, ref: IngestionRef) -> Row[Any] | None:
+    """Lock an ingestion that ended without success and was not taken up again since; else None."""
+    _, row = await lock(connection, ref)
+    ended = row is not None and row.epoch == ref.epoch and row.status in _UNSUCCESSFUL
+    return row if ended else None
+
+
+async def forget_artifacts(connection: AsyncConnection, ref: IngestionRef, *, now: datetime) -> None:
+    """Make a later run extract and plan again."""
+    gone = dict.fromkeys(("pages", "characters", "planned_chunks", "shards", "plan_digest", "model_calls_needed"))
+    await _set(connection, ref, {**gone, "updated_at": now})
+
+
+async def forget_chunks(connection: AsyncConnection, ref: IngestionRef, count: int, *, now: datetime) -> None:
+    """Record that so many chunks are stored no more."""
+    left = func.greatest(ingestions.c.stored_chunks - count, 0)
+    await _set(connection, ref, {"stored_chunks": left, "updated_at": now})
+
+
+async def last_retired(connection: AsyncConnection, ref: IngestionRef) -> IngestionId | None:
+    """Name the version that this one replaced."""
+    query = select(ingestions.c.id).where(
+        ingestions.c.document_id == ref.document_id, ingestions.c.status == IngestionStatus.RETIRED
+    )
+    found = await connection.scalar(query.order_by(ingestions.c.version.desc()).limit(1))
+    return None if found is None else IngestionId(found)
+
+
+def format_of(row: Row[Any]) -> Format:
+    """Give the format that was accepted."""
+    return Format(row.format)
+
+
+async def show(connection: AsyncConnection, ref: IngestionRef, values: dict[str, Any], *where: Any) -> None:
+    """Change the document's row while this version is its newest, and wake who watches it."""
+    mine = (documents.c.id == ref.document_id) & (documents.c.current_ingestion_id == ref.ingestion_id)
+    alive = documents.c.status != DocumentStatus.DELETING
+    changed = await connection.execute(update(documents).where(mine, alive, *where).values(values))
+    if changed.rowcount:
+        await connection.execute(text("SELECT pg_notify('documents', :id)"), {"id": str(ref.document_id)})
+
+
+async def _require(connection: AsyncConnection, ref: IngestionRef, statuses: tuple[IngestionStatus, ...]) -> Row[Any]:
+    document, row = await lock(connection, ref)
+    gone = document is None or document.status == DocumentStatus.DELETING
+    if gone or row is None or row.epoch != ref.epoch or row.status not in statuses:
+        raise _closed()
+    return row
+
+
+async def _set(connection: AsyncConnection, ref: IngestionRef, values: dict[str, Any]) -> None:
+    await connection.execute(update(ingestions).where(ingestions.c.id == ref.ingestion_id).values(values))
+
+
+async def _retire(connection: AsyncConnection, old: IngestionId, *, now: datetime) -> None:
+    retired = {"status": IngestionStatus.RETIRED, "updated_at": now}
+    await connection.execute(update(ingestions).where(ingestions.c.id == old).values(retired))
+    await chunks.delete_all(connection, old)
+
+
+async def _without(connection: AsyncConnection, document: Row[Any], end: CloseIngestion) -> dict[str, Any]:
+    """Decide what the document shows after an end without success."""
+    if document.active_ingestion_id is None:
+        return {"status": DocumentStatus.CANCELLED if end.cancelled else DocumentStatus.FAILED}
+    query = select(ingestions).where(ingestions.c.id == document.active_ingestion_id)
+    active = (await connection.execute(query)).one()
+    shown = ("content_type", "size_bytes", "sha256", "version")
+    return {"status": DocumentStatus.READY, **{name: getattr(active, name) for name in shown}}
+
+
+async def _successor(connection: AsyncConnection, ref: IngestionRef, document: Row[Any]) -> IngestionRef | None:
+    """Find what waits for the same workflow id: a newer version, or this one taken up again."""
+    if document.status == DocumentStatus.DELETING:
+        return None
+    query = select(ingestions.c.id, ingestions.c.epoch).where(
+        ingestions.c.id == document.current_ingestion_id, ingestions.c.status == IngestionStatus.PENDING
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None or (row.id, row.epoch) == (ref.ingestion_id, ref.epoch):
+        return None
+    return IngestionRef(
+        owner_id=UserId(document.owner_id), bot_id=BotId(document.bot_id), document_id=DocumentId(document.id),
+        ingestion_id=IngestionId(row.id), epoch=row.epoch,
+    )  # fmt: skip
+
+
+def _closed() -> IngestionClosed:
+    return IngestionClosed("The ingestion has ended, or a newer version took its place.")

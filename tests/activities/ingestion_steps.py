@@ -1,0 +1,158 @@
+"""A document on its way through the steps: real Postgres, real blobs, fakes for what costs money or a subprocess."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+from temporalio.testing import ActivityEnvironment
+
+from activities.chunking import Chunking, Sizes
+from activities.embedding import Embedding
+from activities.extraction import Extraction
+from activities.ingestion import Ingestion
+from adapters.blobs import FolderBlobStore
+from adapters.clock import now
+from adapters.postgres import tables
+from adapters.postgres.notifications import Notifications, wait_for
+from domain import blobs as names
+from domain.chunking import Page
+from domain.documents import IngestionRef
+from domain.ports import ExtractedText, ExtractionJob, ExtractionLimits
+from tests.fakes import WordEmbedder
+from tests.rows import count, row_of
+
+BATCH = 4
+
+
+class Crash(BaseException):
+    """The process is gone: nothing catches this and goes on."""
+
+
+class PageExtractor:
+    """Keeps the extractor's contract: writes pages, reports each, stops when it is cancelled."""
+
+    def __init__(self, pages: Sequence[str]) -> None:
+        self.pages = pages
+        self.runs = 0
+        self.fail: list[BaseException] = []
+        self.pause: asyncio.Event | None = None
+        self.reached = asyncio.Event()
+
+    async def extract(self, job: ExtractionJob, progress: Callable[[int, int | None], None]) -> ExtractedText:
+        self.runs += 1
+        if self.fail:
+            raise self.fail.pop(0)
+        lines = []
+        for number, page in enumerate(self.pages, start=1):
+            lines.append(Page(number, page).to_line())
+            progress(number, len(self.pages))
+        self.reached.set()
+        if self.pause is not None:
+            await self.pause.wait()
+        job.target.write_text("\n".join(lines) + "\n")
+        return ExtractedText(pages=len(self.pages), characters=sum(map(len, self.pages)))
+
+
+def this_info(step: Callable[..., Any], attempt: int = 1) -> activity.Info:
+    """What Temporal tells an attempt about itself."""
+    return dataclasses.replace(
+        ActivityEnvironment.default_info(),
+        activity_type=getattr(step, "__temporal_activity_definition").name,
+        workflow_run_id="run-1",
+        attempt=attempt,
+        scheduled_time=datetime(2026, 1, 1, tzinfo=UTC),
+        started_time=now(),
+    )
+
+
+@dataclasses.dataclass
+class Bench:
+    """The steps and what they work on."""
+
+    engine: AsyncEngine
+    blobs: FolderBlobStore
+    extractor: PageExtractor
+    embedder: WordEmbedder
+    ref: IngestionRef
+
+    @property
+    def ingestion(self) -> Ingestion:
+        return Ingestion(self.engine, self.blobs, now, chunk_batch=3)
+
+    @property
+    def extraction(self) -> Extraction:
+        return Extraction(self.engine, self.blobs, self.extractor, ExtractionLimits(), now, report_seconds=0.01)
+
+    @property
+    def chunking(self) -> Chunking:
+        return Chunking(self.engine, self.blobs, self.embedder, Sizes(100, 0), now)
+
+    @property
+    def embedding(self) -> Embedding:
+        return Embedding(self.engine, self.blobs, self.embedder, now)
+
+    async def run(self, step: Callable[..., Any], given: Any, *, attempt: int = 1) -> Any:
+        """Run a step as an attempt of the same activity."""
+        environment = ActivityEnvironment()
+        environment.info = this_info(step, attempt)
+        return await environment.run(step, given)
+
+    async def document(self) -> Any:
+        return await row_of(self.engine, tables.documents, self.ref.document_id)
+
+    async def watch(self, until: Callable[[Any], bool]) -> Any:
+        """The document's row as soon as it is so, by the notifications that a reader gets."""
+        hub = Notifications(self.engine.url.render_as_string(hide_password=False))
+        try:
+            async with hub.subscribe("documents", self.ref.document_id) as woken, asyncio.timeout(20):
+                while not until(document := await self.document()):
+                    await wait_for(woken, 2)
+                    woken.clear()
+                return document
+        finally:
+            await hub.close()
+
+    async def row(self) -> Any:
+        return await row_of(self.engine, tables.ingestions, self.ref.ingestion_id)
+
+    async def steps(self) -> Sequence[Any]:
+        """The flight record."""
+        async with self.engine.connect() as connection:
+            return (await connection.execute(select(tables.ingestion_steps).order_by("first_started_at"))).all()
+
+    async def chunks(self) -> int:
+        return await count(self.engine, tables.chunks, tables.chunks.c.ingestion_id == self.ref.ingestion_id)
+
+    async def set(self, **values: Any) -> None:
+        async with self.engine.begin() as connection:
+            mine = tables.ingestions.c.id == self.ref.ingestion_id
+            await connection.execute(update(tables.ingestions).where(mine).values(values))
+
+    async def put_source(self, ref: IngestionRef) -> None:
+        async def source() -> AsyncIterator[bytes]:
+            yield b"bytes"
+
+        await self.blobs.put(names.source_key(ref.document_id, ref.ingestion_id), source())
+
+    def work(self) -> list[str]:
+        """Blobs that the ingestion made for itself."""
+        prefix = names.work_prefix(self.ref.document_id, self.ref.ingestion_id)
+        root: Path = self.blobs._root
+        return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and prefix in str(p))
+
+    async def until_extracted(self) -> None:
+        await self.run(self.ingestion.begin, self.ref)
+        await self.run(self.extraction.extract, self.ref)
+
+    async def until_planned(self) -> None:
+        await self.until_extracted()
+        await self.run(self.chunking.chunk, self.ref)
+
+
+CrashAfter = Callable[..., Awaitable[None]]
