@@ -1,8 +1,8 @@
 """Housekeeping: accepted work is started, rows that lost their run are closed, old things expire."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
@@ -13,7 +13,8 @@ from temporalio.client import Client
 from adapters.postgres import housekeeping
 from adapters.postgres.engine import transaction
 from adapters.temporal.runs import cancel_run, is_open, open_runs, start_deletion, start_ingestion, start_turn
-from domain import runs, steps
+from domain import blobs, runs, steps
+from domain.ports import BlobStore
 from domain.steps import HousekeepingTick, Swept
 
 log = structlog.get_logger(__name__)
@@ -25,16 +26,22 @@ STARTS = 200
 CLOSINGS = 200
 EXPIRY_BATCH = 5000
 
+BLOBS_KEPT = timedelta(hours=1)  # without a document: an upload's row comes right after its bytes
+
 _STARTS_AT_ONCE = 10
 
 
 class Housekeeping:
     """The steps of the Schedule. Each may run twice, beside itself, and beside whatever it puts right."""
 
-    def __init__(self, engine: AsyncEngine, temporal: Client, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, engine: AsyncEngine, blob_store: BlobStore, temporal: Client, now: Callable[[], datetime]
+    ) -> None:
         self._engine = engine
+        self._blobs = blob_store
         self._temporal = temporal
         self._now = now
+        self._collected_at: datetime | None = None
 
     @activity.defn(name=steps.SWEEP_PENDING.name)
     async def sweep_pending(self, tick: HousekeepingTick) -> Swept:
@@ -81,7 +88,25 @@ class Housekeeping:
                     before = self._now() - kept
                     deleted = await housekeeping.expire(connection, statement, before=before, limit=EXPIRY_BATCH)
                 count += deleted
-        return Swept(count=count)
+        return Swept(count=count + await self._collect_blobs())
+
+    async def _collect_blobs(self) -> int:
+        """Delete blobs that no document has: an upload that was not accepted, a writer that was too late.
+
+        A look at every folder takes its time, so a process takes one an hour.
+        """
+        now = self._now()
+        if self._collected_at is not None and now - self._collected_at < BLOBS_KEPT:
+            return 0
+        old = [name async for name, changed in self._blobs.folders(blobs.DOCUMENTS) if changed < now - BLOBS_KEPT]
+        count = 0
+        for names in _batches(old, EXPIRY_BATCH):
+            async with transaction(self._engine) as connection:
+                unowned = await housekeeping.without_document(connection, names)
+            for document in unowned:
+                count += await self._blobs.delete_prefix(blobs.document_prefix(document))
+        self._collected_at = now
+        return count
 
     async def _close_documents(self, seen: Iterable[housekeeping.UnfinishedDocument]) -> int:
         lost = await self._without_run(seen, runs.INGEST_DOCUMENT, lambda row: runs.ingestion_run(row.ref.document_id))
@@ -119,3 +144,7 @@ async def _at_once(starts: Iterable[Awaitable[bool]]) -> int:
             return await start
 
     return sum(await asyncio.gather(*(one(start) for start in starts)))
+
+
+def _batches(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (names[start : start + size] for start in range(0, len(names), size))

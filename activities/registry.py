@@ -39,7 +39,7 @@ def activities_of(adapters: Adapters, queue: Queue) -> list[Callable[..., Any]]:
         Retrieval(engine, adapters.embedder),
         Generation(engine, adapters.generator, silence=settings.model_timeout),
         Deletion(engine, blobs, adapters.temporal, now),
-        Housekeeping(engine, adapters.temporal, now),
+        Housekeeping(engine, blobs, adapters.temporal, now),
     )
     served = {step.name for step in STEPS if step.queue is queue}
     return [method for capability in built for name, method in _activities(capability) if name in served]

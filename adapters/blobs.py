@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,6 +59,11 @@ class FolderBlobStore:
         if not await asyncio.to_thread(path.is_file):
             raise _missing()
         return path
+
+    async def folders(self, prefix: str) -> AsyncIterator[tuple[str, datetime]]:
+        """Name the folders right under `prefix`, which ends in a slash, and when each was last changed."""
+        for name, changed in await asyncio.to_thread(_folders, self._path(prefix.removesuffix("/"))):
+            yield name, changed
 
     async def delete_prefix(self, prefix: str) -> int:
         """Delete every blob under `prefix`, which ends in a slash; folders left empty go as well."""
@@ -145,6 +151,16 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise _missing() from None
+
+
+def _folders(folder: Path) -> list[tuple[str, datetime]]:
+    found = []
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                if entry.is_dir(follow_symlinks=False):
+                    found.append((entry.name, datetime.fromtimestamp(entry.stat().st_mtime, UTC)))
+    return found
 
 
 def _missing() -> NotFound:

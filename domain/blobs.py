@@ -2,6 +2,9 @@
 
 from domain.ids import DocumentId, IngestionId
 
+DOCUMENTS = "documents/"
+"""The prefix of all documents."""
+
 
 def document_prefix(document_id: DocumentId) -> str:
     """All versions of a document."""

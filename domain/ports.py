@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -136,6 +137,9 @@ class BlobStore(Protocol):
 
     async def fetch(self, key: str, folder: Path) -> Path:
         """Give a readable local path: the blob's own where it is local, else a copy in `folder`."""
+
+    def folders(self, prefix: str) -> AsyncIterator[tuple[str, datetime]]:
+        """Name what lies right under `prefix`, one level deep, and when each was last changed."""
 
     async def delete_prefix(self, prefix: str) -> int:
         """Delete every blob under `prefix`; answers how many there were. Twice is as good as once."""

@@ -3,9 +3,12 @@
 Nothing here commits; every statement is bounded.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row, Select, TextClause, delete, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,6 +21,8 @@ from domain.documents import DocumentStatus, IngestionRef, IngestionStatus
 from domain.ids import BotId, ConversationId, DocumentId, IngestionId, TurnId, UserId
 from domain.messages import Failure
 from domain.steps import CloseIngestion, DeletionRef, TurnRef
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 WORKFLOW_LOST = "workflow_lost"
 _DOCUMENT_LOST = (
@@ -264,6 +269,13 @@ async def expire(connection: AsyncConnection, statement: TextClause, *, before: 
     """Delete some of what is older than `before`."""
     result = await connection.execute(statement, {"before": before, "limit": limit})
     return int(result.rowcount)
+
+
+async def without_document(connection: AsyncConnection, names: Sequence[str]) -> list[DocumentId]:
+    """Pick the names that are ids, and of no document."""
+    ids = {UUID(name) for name in names if _UUID.fullmatch(name)}
+    found = await connection.execute(select(documents.c.id).where(documents.c.id.in_(ids)))
+    return [DocumentId(id_) for id_ in sorted(ids - set(found.scalars()))]
 
 
 def _ingestion_query() -> Select[Any]:

@@ -1,6 +1,9 @@
 """Housekeeping on a real Postgres and a real Temporal server."""
 
+import os
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities import housekeeping as steps_module
 from activities.housekeeping import Housekeeping
+from adapters.blobs import FolderBlobStore
 from adapters.clock import now
 from adapters.ids import new_id
 from adapters.postgres import housekeeping as rows
@@ -19,8 +23,9 @@ from adapters.postgres import tables
 from adapters.temporal.client import ensure_search_attributes
 from adapters.temporal.runs import is_open
 from domain import runs
+from domain.blobs import source_key
 from domain.documents import IngestionRef
-from domain.ids import answer_id
+from domain.ids import DocumentId, answer_id
 from domain.steps import HousekeepingTick
 from tests.rows import LONG_AGO, a_document, a_home, a_new_version, a_turn, count, row_of, store_chunks
 from tests.servers import TemporalServer
@@ -36,8 +41,13 @@ async def client(dev_server: TemporalServer) -> Client:
 
 
 @pytest.fixture
-def steps(engine: AsyncEngine, client: Client) -> Housekeeping:
-    return Housekeeping(engine, client, now)
+def blobs(tmp_path: Path) -> FolderBlobStore:
+    return FolderBlobStore(tmp_path / "blobs")
+
+
+@pytest.fixture
+def steps(engine: AsyncEngine, blobs: FolderBlobStore, client: Client) -> Housekeeping:
+    return Housekeeping(engine, blobs, client, now)
 
 
 async def run(step: Any) -> int:
@@ -299,3 +309,22 @@ async def test_old_things_expire_in_batches_and_young_ones_stay(
     assert await count(engine, tables.idempotency_keys) == 1
     assert await count(engine, tables.refresh_tokens) == 1
     assert await run(steps.expire) == 0
+
+
+async def test_blobs_that_no_document_has_are_collected_after_an_hour(
+    engine: AsyncEngine, blobs: FolderBlobStore, steps: Housekeeping, tmp_path: Path
+) -> None:
+    ref = await a_document(engine, await a_home(engine))
+    late, early = DocumentId(new_id()), DocumentId(new_id())
+    for document in (ref.document_id, late, early):
+        await blobs.put(source_key(document, ref.ingestion_id), some_bytes())
+    long_ago = (now() - 2 * LONG_AGO).timestamp()
+    for document in (ref.document_id, late):
+        os.utime(tmp_path / "blobs" / "documents" / str(document), (long_ago, long_ago))
+    assert await run(steps.expire) == 1
+    left = {name async for name, _ in blobs.folders("documents/")}
+    assert left == {str(ref.document_id), str(early)}
+
+
+async def some_bytes() -> AsyncIterator[bytes]:
+    yield b"Sentence 1."
