@@ -13,7 +13,19 @@ from api import errors, idempotency
 from api.body_limit import BodyLimit
 from api.metrics import CountRequests, Metrics
 from api.request_id import RequestId
-from api.routes import accounts, api_keys, bots, deletions, documents, ingestions, service, uploads
+from api.routes import (
+    accounts,
+    api_keys,
+    bots,
+    conversations,
+    deletions,
+    documents,
+    ingestions,
+    search,
+    service,
+    turns,
+    uploads,
+)
 
 _DESCRIPTION = """
 Chatbots that answer from their owners' documents, and show where each sentence comes from.
@@ -73,7 +85,7 @@ def create_app(settings: Settings | None = None, adapters: Adapters | None = Non
 
 def _version_1() -> APIRouter:
     router = APIRouter(prefix="/api/v1")
-    for part in (accounts, api_keys, bots, uploads, documents, ingestions, deletions):
+    for part in (accounts, api_keys, bots, uploads, documents, ingestions, deletions, conversations, turns, search):
         router.include_router(part.router)
     return router
 

@@ -5,7 +5,7 @@ import asyncio
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-from workflows.step import failure_of, run_step
+from workflows.step import failure_of, run_step, run_to_end
 
 with workflow.unsafe.imports_passed_through():
     from domain import runs
@@ -20,7 +20,7 @@ class AnswerTurn:
     @workflow.run
     async def run(self, ref: TurnRef) -> Persisted:
         """Answer, and store what came of it, whatever came of it."""
-        return await self._persist(await self._answer(ref))
+        return await run_to_end(PERSIST, await self._answer(ref))
 
     async def _answer(self, ref: TurnRef) -> PersistTurn:
         try:
@@ -42,13 +42,3 @@ class AnswerTurn:
     def _stopped(self) -> bool:
         # A step that was cancelled and succeeded all the same does not raise: the request is asked for itself.
         return workflow.cancellation_reason() is not None
-
-    async def _persist(self, end: PersistTurn) -> Persisted:
-        """Store the end; a stop that comes now comes too late, and must not leave the turn open."""
-        storing = asyncio.create_task(run_step(PERSIST, end))
-        while True:
-            try:
-                return await asyncio.shield(storing)
-            except asyncio.CancelledError:
-                if storing.done():
-                    raise

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import Row, Select, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres.paging import Window, keyset
 from adapters.postgres.tables import messages, turns
 from domain.citations import Citation
 from domain.conversation import ChatMessage, Role
@@ -55,15 +56,12 @@ async def find(connection: AsyncConnection, message_id: MessageId) -> Message | 
 
 
 async def page(
-    connection: AsyncConnection, conversation_id: ConversationId, *, after: int | None, descending: bool, limit: int
+    connection: AsyncConnection, conversation_id: ConversationId, window: Window
 ) -> list[tuple[int, Message]]:
-    """List messages with their positions, past position `after` in the direction of reading."""
-    position = messages.c.position
+    """List a conversation's messages with their positions."""
     query = _query().where(messages.c.conversation_id == conversation_id)
-    if after is not None:
-        query = query.where(position < after if descending else position > after)
-    query = query.order_by(position.desc() if descending else position).limit(limit)
-    return [(row.position, message_of(row)) for row in await connection.execute(query)]
+    rows = await connection.execute(keyset(query, [messages.c.position], window))
+    return [(row.position, message_of(row)) for row in rows]
 
 
 async def earlier(

@@ -115,6 +115,12 @@ async def feed(connection: AsyncConnection, turn_id: TurnId, *, after: int, limi
     return Feed(TurnStatus(rows[0].status), rows[0].last_sequence, events)
 
 
+async def is_final(connection: AsyncConnection, turn_id: TurnId) -> bool:
+    """Tell whether a turn has ended, or is gone."""
+    status = (await connection.execute(select(turns.c.status).where(turns.c.id == turn_id))).scalar_one_or_none()
+    return status is None or TurnStatus(status) in FINAL_TURN
+
+
 def _feed_query(turn_id: TurnId, after: int, limit: int) -> Select[Any]:
     event = turn_events
     later = and_(event.c.turn_id == turns.c.id, event.c.sequence > after)

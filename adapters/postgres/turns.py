@@ -20,7 +20,7 @@ from domain.retrieval import Passage
 from domain.steps import TurnRef
 
 _OPEN = (TurnStatus.PENDING, TurnStatus.RUNNING)
-_FINAL_EVENT = {
+FINAL_EVENT = {
     TurnOutcome.COMPLETE: EventType.COMPLETED,
     TurnOutcome.PARTIAL: EventType.CANCELLED,
     TurnOutcome.FAILED: EventType.FAILED,
@@ -282,7 +282,7 @@ async def finish(
         usage=Usage(input_tokens=turn.input_tokens, output_tokens=turn.output_tokens),
     )
     final = {"turn_id": turn_id, "sequence": turn.last_sequence + 1, "attempt": turn.attempt}
-    told = {"type": _FINAL_EVENT[outcome], "data": final_data(message)}
+    told = {"type": FINAL_EVENT[outcome], "data": final_data(message)}
     await connection.execute(insert(turn_events).values(final | told))
     await connection.execute(delete(turn_passages).where(turn_passages.c.turn_id == turn_id))
     await events.notify(connection, turn_id)

@@ -105,7 +105,9 @@ async def test_chunks_of_another_embedding_model_are_found_by_their_words_only(e
     assert hits[0].similarity is None
 
 
-@pytest.mark.parametrize("query", ["of the and", "'); drop table chunks; --", "a & b | !c <-> d:*", "\\'", "🙂", "中文"])
+@pytest.mark.parametrize(
+    "query", ["of the and", "'); drop table chunks; --", "a & b | !c <-> d:*", "\\'", "🙂", "中文"]
+)
 async def test_a_query_of_odd_characters_is_only_a_query(engine: AsyncEngine, query: str) -> None:
     owner, bot = await a_bot(engine)
     await a_ready_document(engine, owner, bot, TEXTS, EMBEDDER)

@@ -1,0 +1,95 @@
+"""Conversations and messages on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from api.schemas.base import Answer, Body
+from domain import messages
+
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+
+def storable(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("surrogate", "Text must be valid Unicode.") from None
+    return value
+
+
+Question = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=16_000),
+    AfterValidator(storable),
+    Field(description="1 to 16,000 characters, not blank."),
+]
+
+_ANSWER: dict[str, Any] = {
+    "id": "5a2f3c1e-8d0b-5e6a-9a47-0f1d2c3b4a59",
+    "conversation_id": "0199f0c4-b8e9-7b6c-8a51-6d2f0e9c7b11",
+    "turn_id": "0199f0c4-c0de-7a10-9f3e-2b1a0c9d8e77",
+    "role": "assistant",
+    "content": 'The handbook says "thirty days of leave" [1].',
+    "status": "complete",
+    "citations": [
+        {
+            "marker": 1,
+            "document_id": "0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d",
+            "document_name": "handbook.pdf",
+            "chunk_id": "9b1c2d3e-4f50-5a6b-8c7d-8e9fa0b1c2d3",
+            "page": 12,
+            "quote": "thirty days of leave",
+            "score": 0.94,
+        }
+    ],
+    "model": "gemini-2.5-flash",
+    "usage": {"input_tokens": 812, "output_tokens": 23},
+    "error": None,
+    "created_at": "2026-11-21T12:00:00Z",
+}
+
+
+class ConversationBody(Body):
+    """A new conversation."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"title": "Leave and travel"}})
+
+    title: Title | None = None
+
+
+class ConversationChange(Body):
+    """What is given is changed; null takes the title away."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"title": "Leave, travel and expenses"}})
+
+    title: Title | None = None
+
+
+class Conversation(Answer):
+    """A conversation with a bot."""
+
+    id: UUID
+    bot_id: UUID
+    title: Annotated[str | None, Field(examples=["Leave and travel"])]
+    running_turn_id: Annotated[UUID | None, Field(description="The turn that is being answered, if any.")] = None
+    created_at: datetime
+    updated_at: datetime
+
+
+class MessageBody(Body):
+    """A question."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"content": "How much leave do I have?", "stream": False}})
+
+    content: Question
+    stream: Annotated[bool, Field(description="Answer as server-sent events while it is written.")] = False
+
+
+class Message(messages.Message):
+    """A message. An answer that failed has an `error`, one that was stopped the status `partial`."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _ANSWER})

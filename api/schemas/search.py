@@ -1,0 +1,59 @@
+"""Search on the wire."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+
+from api.schemas.base import Answer, Body
+from api.schemas.conversations import storable
+from domain.retrieval import Hit, SearchMode
+
+_EXAMPLE: dict[str, Any] = {"query": "parental leave", "limit": 5, "mode": "hybrid"}
+
+
+class SearchBody(Body):
+    """What to look for."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
+
+    query: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=4000),
+        AfterValidator(storable),
+    ]
+    limit: Annotated[int, Field(ge=1, le=50)] = 10
+    mode: Annotated[SearchMode | None, Field(description="Null is the bot's own mode.")] = None
+
+
+class Found(Answer):
+    """One chunk. `score` lies between 0 and 1; compare scores of one mode only."""
+
+    chunk_id: UUID
+    document_id: UUID
+    document_name: Annotated[str, Field(examples=["handbook.pdf"])]
+    page: int | None
+    content: str
+    score: Annotated[
+        float,
+        Field(
+            description="vector: cosine similarity; keyword: share of the query's words; "
+            "hybrid: both ranks fused, 1 for the best of both."
+        ),
+    ]
+    similarity: Annotated[
+        float | None, Field(description="Cosine similarity, which `min_score` is about; null in keyword mode.")
+    ] = None
+
+    @classmethod
+    def of(cls, hit: Hit) -> "Found":
+        """Render a hit."""
+        return cls(
+            chunk_id=hit.chunk_id,
+            document_id=hit.document_id,
+            document_name=hit.document_name,
+            page=hit.page,
+            content=hit.content,
+            score=hit.score,
+            similarity=hit.similarity,
+        )

@@ -1,0 +1,140 @@
+"""`AnswerTurn` on the time-skipping server, replayed at every task: order, failures, stops."""
+
+import asyncio
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from domain.conversation import TurnOutcome
+from domain.errors import DomainError, ProviderAuth, ProviderError, SafetyBlocked
+from domain.steps import Persisted, PersistTurn
+from tests.servers import TemporalServer
+from tests.workflows.turn_runs import MESSAGE, FakeSteps, a_turn, stalled, start, workers
+
+STORED = Persisted(message_id=MESSAGE, citations=1)
+
+
+async def test_a_turn_loads_retrieves_generates_and_persists(temporal_env: WorkflowEnvironment) -> None:
+    fakes, ref = FakeSteps(), a_turn()
+    async with workers(temporal_env.client, fakes):
+        assert await (await start(temporal_env.client, ref)).result() == STORED
+    assert fakes.calls == ["load_history", "retrieve", "generate", "persist"]
+    assert fakes.ends == [PersistTurn(ref=ref, outcome=TurnOutcome.COMPLETE)]
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [(SafetyBlocked("The model declined."), 1), (ProviderAuth("The key is refused."), 1), (ProviderError("Away."), 3)],
+)
+async def test_a_generation_that_fails_for_good_is_a_recorded_end(
+    temporal_env: WorkflowEnvironment, error: DomainError, attempts: int
+) -> None:
+    async def fail() -> None:
+        raise error
+
+    fakes, ref = FakeSteps(write=fail), a_turn()
+    async with workers(temporal_env.client, fakes):
+        assert await (await start(temporal_env.client, ref)).result() == STORED
+    assert fakes.calls.count("generate") == attempts
+    assert fakes.ends == [PersistTurn(ref=ref, outcome=TurnOutcome.FAILED, code=error.code, message=error.message)]
+
+
+async def test_an_error_nobody_foresaw_does_not_leave_the_process_in_words(temporal_env: WorkflowEnvironment) -> None:
+    async def fail() -> None:
+        raise ValueError("secret text of a document")
+
+    fakes, ref = FakeSteps(write=fail), a_turn()
+    async with workers(temporal_env.client, fakes):
+        await (await start(temporal_env.client, ref)).result()
+    (end,) = fakes.ends
+    assert (end.outcome, end.code) == (TurnOutcome.FAILED, "internal")
+    assert "secret" not in (end.message or "")
+
+
+async def test_a_retrieval_is_tried_again_until_it_holds(temporal_env: WorkflowEnvironment) -> None:
+    failures = [ProviderError("Away."), ProviderError("Away.")]
+
+    async def fail_twice() -> None:
+        if failures:
+            raise failures.pop()
+
+    fakes = FakeSteps(find=fail_twice)
+    async with workers(temporal_env.client, fakes):
+        await (await start(temporal_env.client, a_turn())).result()
+    assert fakes.calls == ["load_history", *["retrieve"] * 3, "generate", "persist"]
+    assert fakes.ends[0].outcome is TurnOutcome.COMPLETE
+
+
+async def test_storing_the_end_is_tried_until_it_holds(temporal_env: WorkflowEnvironment) -> None:
+    failures = [OSError("the database is away") for _ in range(4)]
+
+    async def fail_often() -> None:
+        if failures:
+            raise failures.pop()
+
+    fakes = FakeSteps(store=fail_often)
+    async with workers(temporal_env.client, fakes):
+        assert await (await start(temporal_env.client, a_turn())).result() == STORED
+    assert fakes.calls.count("persist") == 5
+
+
+@pytest.mark.parametrize("step", ["find", "write"])
+async def test_a_stop_keeps_what_there_is(temporal_env: WorkflowEnvironment, step: str) -> None:
+    reached = asyncio.Event()
+    fakes, ref = FakeSteps(), a_turn()
+    setattr(fakes, step, lambda: stalled(reached))
+    async with workers(temporal_env.client, fakes):
+        handle = await start(temporal_env.client, ref)
+        await reached.wait()
+        await handle.cancel()
+        assert await handle.result() == STORED
+    assert fakes.ends == [PersistTurn(ref=ref, outcome=TurnOutcome.PARTIAL)]
+    assert ("generate" in fakes.calls) == (step == "write")
+
+
+async def test_a_stop_while_a_step_ignores_it_begins_no_further_step(dev_server: TemporalServer) -> None:
+    # The time-skipping server refuses a workflow task that cancels an activity which has just completed.
+    client = await dev_server.client()
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def deaf() -> None:
+        reached.set()
+        await go_on.wait()
+
+    fakes = FakeSteps(find=deaf)
+    async with workers(client, fakes):
+        handle = await start(client, a_turn())
+        await reached.wait()
+        await handle.cancel()
+        go_on.set()
+        await handle.result()
+    assert fakes.calls == ["load_history", "retrieve", "persist"]
+    assert fakes.ends[0].outcome is TurnOutcome.PARTIAL
+
+
+async def test_a_turn_that_is_stopped_before_a_worker_takes_it_is_closed(temporal_env: WorkflowEnvironment) -> None:
+    fakes, ref = FakeSteps(), a_turn()
+    handle = await start(temporal_env.client, ref)
+    await handle.cancel()
+    async with workers(temporal_env.client, fakes):
+        await handle.result()
+    assert [end.outcome for end in fakes.ends] == [TurnOutcome.PARTIAL]
+    assert "generate" not in fakes.calls
+
+
+async def test_a_stop_that_comes_while_the_answer_is_stored_comes_too_late(temporal_env: WorkflowEnvironment) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        reached.set()
+        await go_on.wait()
+
+    fakes, ref = FakeSteps(store=slow), a_turn()
+    async with workers(temporal_env.client, fakes):
+        handle = await start(temporal_env.client, ref)
+        await reached.wait()
+        await handle.cancel()
+        go_on.set()
+        assert await handle.result() == STORED
+    # Without a cache a local step may run again; it is the same end each time.
+    assert {end.outcome for end in fakes.ends} == {TurnOutcome.COMPLETE}

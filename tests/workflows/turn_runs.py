@@ -1,0 +1,119 @@
+"""Running `AnswerTurn` against steps that are faked by name."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Worker
+
+from activities.heartbeat import heartbeats
+from activities.interceptor import ErrorInterceptor
+from adapters.ids import new_id
+from adapters.temporal.client import data_converter
+from domain import runs, steps
+from domain.ids import BotId, ConversationId, MessageId, TurnId, UserId
+from domain.steps import Generated, LoadedHistory, Persisted, PersistTurn, Queue, Retrieved, TurnRef
+from workflows.sandbox import workflow_runner
+from workflows.turn import AnswerTurn
+
+MESSAGE = MessageId(new_id())
+
+
+def a_turn() -> TurnRef:
+    return TurnRef(
+        owner_id=UserId(new_id()),
+        bot_id=BotId(new_id()),
+        conversation_id=ConversationId(new_id()),
+        turn_id=TurnId(new_id()),
+    )
+
+
+@dataclass
+class FakeSteps:
+    """Each step answers at once, or does what a test puts in its place; `calls` names them in order."""
+
+    load: Callable[[], Awaitable[None]] | None = None
+    find: Callable[[], Awaitable[None]] | None = None
+    write: Callable[[], Awaitable[None]] | None = None
+    store: Callable[[], Awaitable[None]] | None = None
+    calls: list[str] = field(default_factory=list)
+    ends: list[PersistTurn] = field(default_factory=list)
+
+    async def _do(self, name: str, what: Callable[[], Awaitable[None]] | None) -> None:
+        self.calls.append(name)
+        if what is not None:
+            await what()
+
+    @activity.defn(name=steps.LOAD_HISTORY.name)
+    async def load_history(self, _: TurnRef) -> LoadedHistory:
+        await self._do("load_history", self.load)
+        return LoadedHistory(messages=2, tokens=20)
+
+    @activity.defn(name=steps.RETRIEVE.name)
+    async def retrieve(self, _: TurnRef) -> Retrieved:
+        await self._do("retrieve", self.find)
+        return Retrieved(passages=3)
+
+    @activity.defn(name=steps.GENERATE.name)
+    async def generate(self, _: TurnRef) -> Generated:
+        await self._do("generate", self.write)
+        return Generated(input_tokens=100, output_tokens=10)
+
+    @activity.defn(name=steps.PERSIST.name)
+    async def persist(self, end: PersistTurn) -> Persisted:
+        await self._do("persist", self.store)
+        self.ends.append(end)
+        return Persisted(message_id=MESSAGE, citations=1)
+
+    @property
+    def on_chat(self) -> list[Callable[..., Any]]:
+        return [self.load_history, self.persist]
+
+    @property
+    def on_models(self) -> list[Callable[..., Any]]:
+        return [self.retrieve, self.generate]
+
+
+@asynccontextmanager
+async def workers(client: Client, fakes: FakeSteps) -> AsyncIterator[None]:
+    """Serve both queues, with the cache off: every workflow task replays from the beginning."""
+    config = client.config()
+    config["data_converter"] = data_converter()
+    own = Client(**config)
+    chat = Worker(
+        own,
+        task_queue=Queue.CHAT,
+        workflows=[AnswerTurn],
+        activities=fakes.on_chat,
+        interceptors=[ErrorInterceptor()],
+        workflow_runner=workflow_runner(),
+        max_cached_workflows=0,
+    )
+    models = Worker(
+        own,
+        task_queue=Queue.MODELS,
+        activities=fakes.on_models,
+        interceptors=[ErrorInterceptor()],
+        default_heartbeat_throttle_interval=timedelta(seconds=0.1),
+        max_heartbeat_throttle_interval=timedelta(seconds=0.1),
+    )
+    async with chat, models:
+        yield
+
+
+async def start(client: Client, ref: TurnRef) -> WorkflowHandle[AnswerTurn, Persisted]:
+    return await client.start_workflow(
+        AnswerTurn.run, ref, id=runs.turn_run(ref.conversation_id), task_queue=Queue.CHAT
+    )
+
+
+async def stalled(reached: asyncio.Event) -> None:
+    """A step that works until it is cancelled, heartbeating as a real one."""
+    reached.set()
+    async with heartbeats():
+        await asyncio.Event().wait()
