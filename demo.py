@@ -154,10 +154,8 @@ def citations(message: dict[str, Any]) -> Table | Text:
     for name in ("", "document", "page", "quote"):
         table.add_column(name)
     for citation in message["citations"]:
-        marker = str(citation["marker"]).strip("[]")
-        table.add_row(
-            Text(f"[{marker}]"), Text(citation["document_name"]), str(citation["page"]), Text(f"“{citation['quote']}”")
-        )
+        marker, quote = str(citation["marker"]).strip("[]"), " ".join(citation["quote"].split())
+        table.add_row(Text(f"[{marker}]"), Text(citation["document_name"]), str(citation["page"]), Text(f"“{quote}”"))
     return table
 
 

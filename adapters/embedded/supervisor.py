@@ -66,7 +66,8 @@ class Supervisor:
     async def _start(self) -> None:
         stack = await asyncio.to_thread(plan, self._settings, self._state)
         self._log.say(f"State is in {self._state.path}. Ctrl-C stops everything.")
-        for folder in await asyncio.to_thread(postgres.let_system_user_in, self._state.path):
+        changed = await asyncio.to_thread(postgres.let_system_user_in, self._state.path)
+        for folder in set(changed) - {self._state.path}:
             self._log.say(f"{folder} now lets other users pass (not look), since Postgres does not run as root.")
         await self._keep(stack.temporal)
         await self._keep(stack.postgres)

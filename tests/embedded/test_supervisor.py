@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
 import pytest_asyncio
 
@@ -124,7 +125,7 @@ async def is_ready(one: Stack) -> bool:
     try:
         async with one.client() as http:
             return (await http.get("/readyz")).status_code == 200
-    except OSError:
+    except httpx2.HTTPError:
         return False
 
 
