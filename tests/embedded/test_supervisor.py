@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -10,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from adapters.embedded.waiting import is_alive, within
+from tests.servers import ROOT, free_port
 from tests.stack import Stack, stack
 
 ACCOUNT = {"email": "ada@example.com", "password": "correct horse battery"}
@@ -79,6 +81,21 @@ async def test_a_second_start_on_the_same_folder_is_a_sentence(running: Stack) -
     assert set(running.started()) == {"temporal", "postgres", "worker", "api"}
 
 
+async def test_the_demo_shows_the_main_job_against_it(running: Stack) -> None:
+    code, printed = await demo(running.url)
+    assert code == 0, printed
+    assert "3 pages" in printed
+    assert "twelve books" in printed
+    assert printed.count("library-handbook.pdf") == 3  # the upload, and a citation for each answer
+
+
+async def test_the_demo_without_an_api_says_what_to_start_first() -> None:
+    code, printed = await demo(f"http://127.0.0.1:{free_port()}")
+    assert code == 1
+    assert "Start it first in another terminal: make up" in printed
+    assert "Traceback" not in printed
+
+
 @pytest.mark.parametrize("name", ["worker", "api", "temporal", "postgres"])
 async def test_a_process_that_dies_is_named_and_started_again_and_the_others_go_on(running: Stack, name: str) -> None:
     before, seen = running.started(), len(running.lines)
@@ -119,6 +136,16 @@ async def test_data_outlives_a_stop_and_a_kill_and_no_process_does() -> None:
         assert not any(is_alive(process) for process in left.values())
         bystander.kill()
         await bystander.wait()
+
+
+async def demo(url: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "demo.py", "--url", url, cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await asyncio.wait_for(process.communicate(), 90)
+    assert process.returncode is not None
+    return process.returncode, output.decode()
 
 
 async def is_ready(one: Stack) -> bool:
