@@ -19,7 +19,8 @@ from activities.heartbeat import heartbeats
 from adapters.postgres import flight, ingestions
 from adapters.postgres.engine import transaction
 from domain import blobs, steps
-from domain.chunking import Page, PlannedChunk, split
+from domain.chunking import split
+from domain.chunks import Page, PlannedChunk
 from domain.documents import Format, IngestionRef, Stage
 from domain.errors import NoText
 from domain.ingestion import Plan, shard_size

@@ -17,7 +17,7 @@ from activities.heartbeat import heartbeats
 from adapters.postgres import chunks, flight, ingestions
 from adapters.postgres.engine import transaction
 from domain import blobs, steps
-from domain.chunking import PlannedChunk
+from domain.chunks import PlannedChunk
 from domain.documents import Stage
 from domain.errors import EmbeddingModelChanged, IncompleteIngestion
 from domain.ingestion import missing_batches, shard_range

@@ -15,8 +15,8 @@ from adapters.postgres.engine import transaction
 from adapters.postgres.patience import patiently
 from adapters.postgres.turns import Claim, Draft
 from domain import steps
-from domain.citations import MarkerFilter
 from domain.errors import ProviderError, ProviderMalformed
+from domain.markers import MarkerFilter
 from domain.messages import Usage
 from domain.ports import AnswerRequest, Finished, Generator, TextDelta
 from domain.steps import Generated, TurnRef

@@ -18,7 +18,8 @@ import pypdfium2
 from adapters.extraction.extractor import SubprocessExtractor
 from adapters.extraction.nursery import Nursery
 from adapters.extraction.order import PDFIUM, Order
-from domain.chunking import Page, split
+from domain.chunking import split
+from domain.chunks import Page
 from domain.documents import Format
 from domain.ports import ExtractionJob
 from tests.pdf_files import a_pdf

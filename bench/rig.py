@@ -36,8 +36,25 @@ class Rig:
     bot: UUID
 
     async def pace(self, **settings: float) -> None:
-        """Set the double's pace, for example `embed_seconds=0.2`."""
+        """Set the double's pace in seconds: `embed_seconds` a batch, `pace` a delta."""
         (await self.double.post("/_settings", json=settings)).raise_for_status()
+
+    async def ready(self, documents: list[UUID]) -> None:
+        """Wait for the last of them. Only who waits is late; the seconds are the database's."""
+        async with asyncio.timeout(600):
+            while not await self._all_ready(documents):
+                await asyncio.sleep(0.05)
+
+    async def _all_ready(self, documents: list[UUID]) -> bool:
+        row = await self.database.fetchrow(
+            "select count(*) filter (where status = 'ready') as ready,"
+            " count(*) filter (where status in ('failed', 'needs_attention')) as failed"
+            " from documents where id = any($1)",
+            documents,
+        )
+        if row["failed"]:
+            raise RuntimeError(f"{row['failed']} documents failed:\n" + "\n".join(self.stack.lines[-20:]))
+        return int(row["ready"]) == len(documents)
 
 
 @asynccontextmanager
@@ -55,7 +72,7 @@ async def rig() -> AsyncIterator[Rig]:
         url = _database_url(running.folder, int(running.settings["CHATSPHERE_POSTGRES_PORT"]))
         settings = Settings(
             provider="gemini", gemini_api_key="bench", gemini_base_url=str(double.base_url).rstrip("/"), database_url=url
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
         engine = open_engine(url, application="bench")
         exits.push_async_callback(engine.dispose)
         database = await asyncpg.connect(url.replace("+asyncpg", ""))

@@ -5,10 +5,9 @@ process, against the same database and double. The double answers at once, or pa
 """
 
 import asyncio
-import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -54,6 +53,10 @@ async def measure(rig: Rig, *, rounds: int = 40, seconds: float = 10.0) -> list[
     ]  # fmt: skip
 
 
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms"
+
+
 async def _fill(rig: Rig) -> None:
     """Give a bot of its own about 1,000 chunks."""
     answer = await rig.http.post(
@@ -61,9 +64,7 @@ async def _fill(rig: Rig) -> None:
         files={"file": ("turns.pdf", pdf(_PAGES, seed=77), "application/pdf")},
     )
     document = UUID(answer.raise_for_status().json()["id"])
-    async with asyncio.timeout(120):
-        while await rig.database.fetchval("select status from documents where id = $1", document) != "ready":
-            await asyncio.sleep(0.1)
+    await rig.ready([document])
 
 
 async def _answer_with(rig: Rig, text: str) -> None:
@@ -94,7 +95,8 @@ async def _direct_deltas(rig: Rig, question: str) -> AsyncIterator[str]:
     vector = await rig.models.embedder.embed_query(question)
     async with transaction(rig.engine) as connection:
         hits = await search(
-            connection, UserId(rig.owner), BotId(rig.bot), question, vector, rig.models.embedder.model, SearchMode.HYBRID, 20
+            connection, UserId(rig.owner), BotId(rig.bot), question, vector,
+            embedding_model=rig.models.embedder.model, mode=SearchMode.HYBRID, limit=20,
         )  # fmt: skip
     passages = pick_passages(hits, top_k=6, budget=3000)
     async for event in rig.models.generator.stream(AnswerRequest(question, passages)):
@@ -109,13 +111,17 @@ async def _conversation(rig: Rig) -> str:
 
 
 async def _turn(rig: Rig, conversation: str, question: str) -> None:
-    answer = await rig.http.post(f"/api/v1/conversations/{conversation}/messages", json={"content": question}, timeout=60)
+    answer = await rig.http.post(
+        f"/api/v1/conversations/{conversation}/messages", json={"content": question}, timeout=60
+    )
     assert answer.raise_for_status().json()["status"] == "complete", answer.text
 
 
 async def _turn_deltas(rig: Rig, conversation: str, question: str) -> AsyncIterator[str]:
     body = {"content": question, "stream": True}
-    async with rig.http.stream("POST", f"/api/v1/conversations/{conversation}/messages", json=body, timeout=60) as answer:
+    async with rig.http.stream(
+        "POST", f"/api/v1/conversations/{conversation}/messages", json=body, timeout=60
+    ) as answer:
         answer.raise_for_status()
         name = ""
         async for line in answer.aiter_lines():
@@ -125,7 +131,7 @@ async def _turn_deltas(rig: Rig, conversation: str, question: str) -> AsyncItera
                 yield json.loads(line.removeprefix("data:"))["text"]
 
 
-async def _saturate(rig: Rig, asked: "itertools.cycle[str]", seconds: float) -> float:
+async def _saturate(rig: Rig, asked: Iterator[str], seconds: float) -> float:
     """Count turns that end within `seconds`, from 24 conversations that never pause."""
     end, count = time.perf_counter() + seconds, 0
 

@@ -10,12 +10,11 @@ the text, and only a window of it is held.
 """
 # ruff: noqa: RUF001  (full stops of other scripts look alike)
 
-import json
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
 
+from domain.chunks import Page, PlannedChunk
 from domain.documents import Format
 from domain.graphemes import cluster_end, floor_boundary, is_boundary
 from domain.headings import LONGEST_LINE, HeadingScanner, Section, common_path
@@ -35,48 +34,6 @@ _SENTENCE = re.compile(
     r"""|[.!?…؟۔।॥።፧։။៕]+["'”’»)\]）」』]*\s+"""
 )
 _WORD = re.compile(r"\s+")
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page's text, or with no number one piece of a text that has no pages."""
-
-    number: int | None
-    text: str
-
-    def to_line(self) -> str:
-        """Write as one JSON line, without its line feed."""
-        return json.dumps({"page": self.number, "text": self.text}, ensure_ascii=False)
-
-    @classmethod
-    def from_line(cls, line: str | bytes) -> "Page":
-        """Read what `to_line` wrote."""
-        data = json.loads(line)
-        return cls(data["page"], data["text"])
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedChunk:
-    """A chunk to be embedded: its text and where it is from."""
-
-    ordinal: int
-    content: str
-    page_from: int | None
-    page_to: int | None
-    char_start: int
-    char_end: int
-    heading_path: tuple[str, ...] = ()
-
-    def to_line(self) -> str:
-        """Write as one JSON line, without its line feed."""
-        return json.dumps(asdict(self), ensure_ascii=False)
-
-    @classmethod
-    def from_line(cls, line: str | bytes) -> "PlannedChunk":
-        """Read what `to_line` wrote."""
-        data = json.loads(line)
-        data["heading_path"] = tuple(data["heading_path"])
-        return cls(**data)
 
 
 def joint(format: Format) -> str:  # noqa: A002  (the domain's word)

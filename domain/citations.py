@@ -1,21 +1,17 @@
-"""Citations: the markers `[1]` of an answer, filtered while it streams and verified when it is done."""
+"""Citations: the markers of a finished answer, each checked against the passage that it names."""
 # ruff: noqa: RUF001  (look-alike punctuation of other scripts is what this file is about)
 
 import unicodedata
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import regex
 
 from domain.ids import ChunkId, DocumentId
+from domain.markers import LONGEST_MARKER, MARKER, CodeSpans, numbers_of
 from domain.model import Model
 from domain.retrieval import Passage
 from domain.sentences import sentence_spans, tokens
-
-# One marker or a group: [1], [1, 7], [ 1; 2 ]. Five digits are a number, not a marker.
-_MARKER = regex.compile(r"\[[ \t]?\d{1,4}(?:[ \t]?[,;，、][ \t]?\d{1,4})*[ \t]?\]")
-_LONGEST_MARKER = 80
-_NUMBER = regex.compile(r"\d+")
 
 
 class Citation(Model):
@@ -29,101 +25,6 @@ class Citation(Model):
     quote: str
     score: float
 
-
-class _Code:
-    """Says of each character whether it is in Markdown code, where brackets are no markers."""
-
-    def __init__(self) -> None:
-        self._ticks = 0
-        self._fence = False
-        self._inline = False
-
-    def feed(self, char: str) -> bool:
-        if char == "`":
-            self._ticks += 1
-            return True
-        if self._ticks:
-            self._toggle()
-        if char == "\n":
-            self._inline = False  # a backtick that nobody closed reaches to the end of its line
-        return self._fence or self._inline
-
-    def _toggle(self) -> None:
-        if self._ticks >= 3:
-            self._fence = not self._fence
-            self._inline = False
-        elif not self._fence:
-            self._inline = not self._inline
-        self._ticks = 0
-
-
-class MarkerFilter:
-    """Removes markers that were not given from a stream, and writes each given one as `[n]`.
-
-    Text is held back from a `[`, and the white space before it, until it is decided. The output
-    does not depend on where the stream was cut.
-    """
-
-    def __init__(self, known: Set[int]) -> None:
-        self._known = known
-        self._space = ""
-        self._held = ""
-        self._code = _Code()
-
-    def feed(self, text: str) -> str:
-        """Take the next piece; answer what is decided."""
-        return "".join(self._decide(char) for char in text)
-
-    def finish(self) -> str:
-        """Answer what is still held back, at the end of the stream."""
-        return self._release()
-
-    def _decide(self, char: str) -> str:
-        code = self._code.feed(char)
-        if self._held:
-            return self._continue(char, code)
-        if char == "[" and not code:
-            self._held = char
-            return ""
-        if char.isspace() and char not in "\r\n" and not code:
-            self._space += char
-            return ""
-        return self._release() + char
-
-    def _continue(self, char: str, code: bool) -> str:
-        candidate = self._held + char
-        if char == "]" and _MARKER.fullmatch(candidate):
-            return self._close(candidate)
-        if len(candidate) < _LONGEST_MARKER and _MARKER.fullmatch(candidate, partial=True):
-            self._held = candidate
-            return ""
-        released = self._release()
-        if char == "[" and not code:
-            self._held = char
-            return released
-        if char.isspace() and char not in "\r\n" and not code:
-            self._space = char
-            return released
-        return released + char
-
-    def _close(self, group: str) -> str:
-        self._held = ""
-        kept = "".join(f"[{number}]" for number in _numbers(group) if number in self._known)
-        released = self._space + kept if kept else ""
-        self._space = ""
-        return released
-
-    def _release(self) -> str:
-        released = self._space + self._held
-        self._space = self._held = ""
-        return released
-
-
-def _numbers(group: str) -> list[int]:
-    return [int(number) for number in _NUMBER.findall(group)]
-
-
-# Verification
 
 _CLOSING = {
     '"': '"', "＂": "＂", "”": "“„”", "“": "„", "»": "«»", "«": "»", "」": "「", "』": "『", "〞": "〝", "〟": "〝",
@@ -171,7 +72,7 @@ def _fold(text: str) -> _Folded:
 
 def _units(text: str) -> Iterator[tuple[int, int, str]]:
     at = 0
-    for marker in _MARKER.finditer(text):
+    for marker in MARKER.finditer(text):
         yield from _graphemes(text, at, marker.start())
         at = marker.end()
     yield from _graphemes(text, at, len(text))
@@ -201,7 +102,7 @@ def verify(answer: str, passages: Sequence[Passage]) -> list[Citation]:
     found: dict[tuple[int, str], Citation] = {}
     for match in _markers(answer):
         quotations = _quotations(answer, match.start())
-        for number in _numbers(match.group()):
+        for number in numbers_of(match.group()):
             passage = by_marker.get(number)
             if passage is None:
                 continue
@@ -230,16 +131,16 @@ def _citation(passage: Passage, quote: str) -> Citation:
 
 
 def _markers(answer: str) -> list[regex.Match[str]]:
-    code = _Code()
+    code = CodeSpans()
     in_code = [code.feed(char) for char in answer]
-    return [match for match in _MARKER.finditer(answer) if not in_code[match.start()]]
+    return [match for match in MARKER.finditer(answer) if not in_code[match.start()]]
 
 
 def _before(answer: str, at: int) -> int:
     """Walk back over white space, punctuation and other markers; answer where the claim's text ends."""
     while True:
         end = len(answer[:at].rstrip(_AFTER_QUOTE))
-        group = regex.search(r"\[[\d ,;，、\t]+\]$", answer[max(0, end - _LONGEST_MARKER) : end])
+        group = regex.search(r"\[[\d ,;，、\t]+\]$", answer[max(0, end - LONGEST_MARKER) : end])
         if group is None:
             return end
         at = end - len(group.group())
@@ -285,7 +186,7 @@ def _inside_word(content: str, at: int) -> bool:
 
 
 def _claim(answer: str, at: int) -> str:
-    before = _MARKER.sub(" ", answer[max(0, at - _QUOTE_REACH) : _before(answer, at)])
+    before = MARKER.sub(" ", answer[max(0, at - _QUOTE_REACH) : _before(answer, at)])
     spans = sentence_spans(before)
     return before[slice(*spans[-1])] if spans else ""
 

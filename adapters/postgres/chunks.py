@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.engine import copy_rows
 from adapters.postgres.tables import chunks
-from domain.chunking import PlannedChunk
+from domain.chunks import PlannedChunk
 from domain.documents import IngestionRef
 from domain.ids import IngestionId, chunk_id
 from domain.ports import Vectors

@@ -21,7 +21,7 @@ from adapters.clock import now
 from adapters.postgres import tables
 from adapters.postgres.notifications import Notifications, wait_for
 from domain import blobs as names
-from domain.chunking import Page
+from domain.chunks import Page
 from domain.documents import IngestionRef
 from domain.ports import ExtractedText, ExtractionJob, ExtractionLimits
 from tests.fakes import WordEmbedder

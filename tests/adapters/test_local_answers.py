@@ -5,8 +5,9 @@ import pytest_asyncio
 
 from adapters.models.local_answers import LocalGenerator
 from adapters.models.local_embedding import LocalEmbedder
-from domain.citations import MarkerFilter, verify
+from domain.citations import verify
 from domain.ids import ChunkId, DocumentId
+from domain.markers import MarkerFilter
 from domain.ports import AnswerRequest, Finished, TextDelta
 from domain.prompts import NOTHING_FOUND
 from domain.retrieval import Passage

@@ -9,7 +9,8 @@ import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from domain.chunking import Page, PlannedChunk, full_text, split
+from domain.chunking import full_text, split
+from domain.chunks import Page, PlannedChunk
 from domain.documents import Format
 
 CLUSTERS = [

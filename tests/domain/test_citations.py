@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.citations import MarkerFilter, verify
+from domain.citations import verify
 from domain.ids import ChunkId, DocumentId
+from domain.markers import MarkerFilter
 from domain.retrieval import Passage
 
 

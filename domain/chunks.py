@@ -1,0 +1,46 @@
+"""Pages as extraction stores them, and chunks as they are planned: one JSON line each."""
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page's text, or with no number one piece of a text that has no pages."""
+
+    number: int | None
+    text: str
+
+    def to_line(self) -> str:
+        """Write as one JSON line, without its line feed."""
+        return json.dumps({"page": self.number, "text": self.text}, ensure_ascii=False)
+
+    @classmethod
+    def from_line(cls, line: str | bytes) -> "Page":
+        """Read what `to_line` wrote."""
+        data = json.loads(line)
+        return cls(data["page"], data["text"])
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChunk:
+    """A chunk to be embedded: its text and where it is from."""
+
+    ordinal: int
+    content: str
+    page_from: int | None
+    page_to: int | None
+    char_start: int
+    char_end: int
+    heading_path: tuple[str, ...] = ()
+
+    def to_line(self) -> str:
+        """Write as one JSON line, without its line feed."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_line(cls, line: str | bytes) -> "PlannedChunk":
+        """Read what `to_line` wrote."""
+        data = json.loads(line)
+        data["heading_path"] = tuple(data["heading_path"])
+        return cls(**data)
