@@ -95,7 +95,10 @@ def problem(
     details: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Build the error body."""
+    """Build the error body.
+
+    A 413 leaves the connection open: closing it resets the client, which then never sees the answer (tried).
+    """
     body: dict[str, object] = {
         "type": kind,
         "code": code,

@@ -80,5 +80,5 @@ async def begin_deletion(connection: AsyncConnection, owner: UserId, bot: BotId,
     return (await connection.execute(select(deletions).where(deletions.c.id == bot))).one()
 
 
-def _is(owner: UserId, bot: BotId) -> Any:  # noqa: ANN401
+def _is(owner: UserId, bot: BotId) -> Any:
     return (bots.c.id == bot) & (bots.c.owner_id == owner) & bots.c.deleting_at.is_(None)

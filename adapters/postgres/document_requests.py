@@ -8,6 +8,7 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import deletions, documents
+from adapters.postgres.contents import release_unused
 from adapters.postgres.tables import documents as table
 from adapters.postgres.tables import ingestions
 from domain.documents import DocumentStatus, IngestionRef, IngestionStatus, Operation, Stage, require
@@ -112,6 +113,7 @@ async def _end(connection: AsyncConnection, row: Row[Any], *, now: datetime) -> 
             **{name: getattr(active, name) for name in names},
         }
     await _change(connection, DocumentId(row.id), {"stage": None, **_CANCELLED, **shown})
+    await release_unused(connection, DocumentId(row.id))
 
 
 async def _change(connection: AsyncConnection, document: DocumentId, values: dict[str, Any]) -> None:

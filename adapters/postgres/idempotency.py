@@ -45,7 +45,7 @@ async def keep(connection: AsyncConnection, scope: str, key_hash: bytes, respons
     await connection.execute(update(idempotency_keys).where(_is(scope, key_hash)).values(response=response))
 
 
-def _is(scope: str, key_hash: bytes) -> Any:  # noqa: ANN401
+def _is(scope: str, key_hash: bytes) -> Any:
     return (idempotency_keys.c.scope == scope) & (idempotency_keys.c.key_hash == key_hash)
 
 

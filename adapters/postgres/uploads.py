@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, or_, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import bots, documents
+from adapters.postgres.contents import release_unused
 from adapters.postgres.tables import document_contents, ingestions
 from adapters.postgres.tables import documents as table
 from domain.documents import (
@@ -93,7 +94,7 @@ async def replace(connection: AsyncConnection, owner: UserId, document: Document
     version = int((await connection.execute(latest)).scalar_one()) + 1
     await _insert_ingestion(connection, owner, bot, document, upload, version=version)
     await _show_version(connection, document, upload, version)
-    await _release_contents(connection, document)
+    await release_unused(connection, document)
     await documents.notify(connection, document)
     ref = IngestionRef(owner_id=owner, bot_id=bot, document_id=document, ingestion_id=upload.ingestion_id)
     return Accepted(await documents.read(connection, owner, document), ref, superseded)
@@ -127,23 +128,6 @@ async def _take_content(connection: AsyncConnection, bot: BotId, document: Docum
         .returning(document_contents.c.sha256)
     )
     return (await connection.execute(statement)).one_or_none() is not None
-
-
-async def _release_contents(connection: AsyncConnection, document: DocumentId) -> None:
-    """Forget the bytes of versions that are neither active nor the newest."""
-    kept = (
-        select(ingestions.c.sha256)
-        .join(table, table.c.id == ingestions.c.document_id)
-        .where(
-            table.c.id == document,
-            or_(ingestions.c.id == table.c.active_ingestion_id, ingestions.c.id == table.c.current_ingestion_id),
-        )
-    )
-    await connection.execute(
-        delete(document_contents).where(
-            document_contents.c.document_id == document, document_contents.c.sha256.not_in(kept)
-        )
-    )
 
 
 async def _insert_document(

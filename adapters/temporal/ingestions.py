@@ -41,6 +41,8 @@ async def ask_parked(client: Client, document: DocumentId, update: str) -> None:
         raise StateConflict("The document does not wait for this any more. Look at its status again.") from error
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
         raise Unavailable("No worker took the request. Start one, or try again in a few seconds.") from error
+    except RuntimeError as error:  # a lazy client that cannot connect
+        raise Unavailable("The workflow engine does not answer just now. Try again in a few seconds.") from error
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise

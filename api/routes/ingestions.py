@@ -32,6 +32,7 @@ from api.schemas.documents import (
     WorkflowLink,
 )
 from api.starting import started
+from api.streaming import event_stream
 from domain.documents import FINAL, DocumentStatus, Operation, require
 from domain.errors import NotFound
 from domain.ids import DocumentId, IngestionId, UserId
@@ -41,7 +42,6 @@ router = APIRouter(prefix="/documents/{document_id}", tags=["Documents"])
 log = structlog.get_logger(__name__)
 
 _POLL = 2.0  # covers a notification that was lost
-_HEARTBEAT = 10
 _PATIENCE = 2.0
 _ERRORS = responses(400, 401, 403, 404, 409)
 
@@ -147,10 +147,11 @@ async def watch_document(document_id: UUID, user: Reader, adapters: AdaptersDep)
     """Watch progress as server-sent events: the document as it is, each change, and a final state. Heartbeat 10 s."""
     async with transaction(adapters.engine) as connection:
         await documents.read(connection, user.id, DocumentId(document_id))
-    return EventSourceResponse(_events(adapters, user.id, DocumentId(document_id)), ping=_HEARTBEAT)
+    return event_stream(watch(adapters, user.id, DocumentId(document_id)))
 
 
-async def _events(adapters: Adapters, owner: UserId, document: DocumentId) -> AsyncIterator[ServerSentEvent]:
+async def watch(adapters: Adapters, owner: UserId, document: DocumentId) -> AsyncIterator[ServerSentEvent]:
+    """Yield the document as it is, each change, and end with a final state."""
     shown = ""
     async with adapters.notifications.subscribe("documents", document) as wake:
         while True:

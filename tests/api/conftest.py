@@ -109,4 +109,3 @@ async def owner(app: FastAPI, settings: Settings, engine: AsyncEngine) -> AsyncI
 async def stranger(app: FastAPI, settings: Settings, engine: AsyncEngine) -> AsyncIterator[Caller]:
     async with logged_in(app, settings, await a_user(engine)) as caller:
         yield caller
-

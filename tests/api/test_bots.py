@@ -63,7 +63,11 @@ async def test_put_replaces_and_patch_merges_key_by_key(owner: Caller) -> None:
         ({"name": "x", "configuration": {"colour": "red"}}, "configuration.colour", "invalid_request"),
         ({"name": "x", "configuration": {"system_prompt": "\0"}}, "configuration.system_prompt", "invalid_request"),
         ({"name": "x", "configuration": {"history_messages": 51}}, "configuration.history_messages", "invalid_request"),
-        ({"name": "x", "configuration": {"retrieval": {"top_k": 0}}}, "configuration.retrieval.top_k", "invalid_request"),
+        (
+            {"name": "x", "configuration": {"retrieval": {"top_k": 0}}},
+            "configuration.retrieval.top_k",
+            "invalid_request",
+        ),
         ({"name": "x", "configuration": {"retrieval": {"k": 1}}}, "configuration.retrieval.k", "invalid_request"),
         ({"name": "x", "configuration": {"agent_type": "react"}}, "configuration.agent_type", "not_supported"),
         ({"name": "x", "configuration": {"tools": ["web"]}}, "configuration.tools", "not_supported"),

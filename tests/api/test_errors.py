@@ -68,7 +68,7 @@ async def test_a_json_body_over_a_megabyte_is_413_declared_or_not(owner: Caller)
 
 async def test_a_sane_request_id_is_taken_and_any_other_replaced(client: AsyncClient) -> None:
     for given, taken in (("abc-123", True), ("a b", False), ("x" * 129, False), ("ü", False)):
-        response = await client.get("/healthz", headers={"X-Request-ID": given.encode()})
+        response = await client.get("/healthz", headers={b"X-Request-ID": given.encode()})
         assert (response.headers["X-Request-ID"] == given) is taken
 
 
