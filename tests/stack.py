@@ -42,7 +42,7 @@ class Stack:
         self.lines.clear()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "adapters.embedded", cwd=ROOT, env={**inherited, **self.settings},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True, limit=1 << 22,
         )  # fmt: skip
         self._reading = asyncio.create_task(self._read(self._process.stdout))
 

@@ -33,7 +33,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 def test_a_service_uses_known_keys_with_the_right_shapes(name: str) -> None:
     service = SERVICES[name]
     assert service.keys() <= KEYS
-    assert all(isinstance(value, str | int) for value in service.get("environment", {}).values())
+    assert all(isinstance(value, str | int | None) for value in service.get("environment", {}).values())
     assert all(isinstance(part, str) for part in [*service.get("command", []), *service.get("entrypoint", [])])
     assert service["restart"] in ("unless-stopped", "on-failure:5")
     assert (service["restart"] == "on-failure:5") == (name in ONE_SHOT)
