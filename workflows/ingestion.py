@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from domain import runs
@@ -82,8 +82,10 @@ class IngestDocument:
             closed = await self._ingest(ref)
         except _Ended as end:
             closed = await self._undo(ref, cancelled=False, code=end.code, message=end.message)
-        except (asyncio.CancelledError, ActivityError) as error:
-            # `_ingest` lets no other activity error pass.
+        except (asyncio.CancelledError, FailureError) as error:
+            # `_ingest` lets no other failure pass. Without a request it is the worker's cache that evicts.
+            if workflow.cancellation_reason() is None:
+                raise
             cancelled = error
             closed = await self._undo(ref, cancelled=True, code="cancelled", message="The ingestion was cancelled.")
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -128,8 +130,6 @@ class IngestDocument:
         workflow.set_current_details("**Extracting** the text.")
         await self._insist(ref, "extraction", lambda: run_step(EXTRACT, ref))
         await self._chunk(ref)
-        if DISCARD_CHUNKS not in self._compensations:
-            self._compensations.append(DISCARD_CHUNKS)
         await self._insist(ref, "embedding", lambda: self._embed(ref))
         workflow.set_current_details("**Publishing.**")
         closed = await self._insist(ref, "publishing", lambda: self._publish(ref))
@@ -139,7 +139,7 @@ class IngestDocument:
     async def _begin(self, ref: IngestionRef) -> None:
         try:
             await run_step(BEGIN_INGESTION, ref)
-        except ActivityError as error:
+        except FailureError as error:
             if is_cancelled_exception(error):
                 raise
             raise _Ended(*failure_of(error)) from error
@@ -153,11 +153,13 @@ class IngestDocument:
 
     async def _embed(self, ref: IngestionRef) -> None:
         """Embed the shards that are left, some at a time; all settle before the first failure is raised."""
+        if DISCARD_CHUNKS not in self._compensations:
+            self._compensations.append(DISCARD_CHUNKS)
         if self._plan_again:
             await self._chunk(ref)
         slots = asyncio.Semaphore(PARALLEL_SHARDS)
         total = len(self._shards_left)
-        failures: list[ActivityError] = []
+        failures: list[FailureError] = []
 
         async def one(shard: int) -> None:
             async with slots:
@@ -165,7 +167,7 @@ class IngestDocument:
                     return
                 try:
                     await run_step(EMBED, EmbedShard(ref=ref, shard=shard), summary=f"Embed shard {shard}")
-                except ActivityError as error:
+                except FailureError as error:
                     failures.append(error)
                 else:
                     self._shards_left.remove(shard)
@@ -188,7 +190,7 @@ class IngestDocument:
             _stop_if_cancelled()
             try:
                 return await step()
-            except ActivityError as error:
+            except FailureError as error:
                 if is_cancelled_exception(error):
                     raise
                 code, message = failure_of(error)
@@ -201,7 +203,7 @@ class IngestDocument:
         self._parked, self._decision = True, None
         try:
             await run_to_end(PARK, ParkIngestion(ref=ref, code=code, message=message))
-        except ActivityError as error:
+        except FailureError as error:
             raise _Ended(*failure_of(error)) from error
         self._stage_shown = True
         self._show_stage("needs_attention")

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 with workflow.unsafe.imports_passed_through():
@@ -60,14 +60,17 @@ async def run_to_end(step: Step[InputT, OutputT], value: InputT) -> OutputT:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             continue
-        except ActivityError:
+        except FailureError:
             break
     return task.result()
 
 
-def failure_of(error: ActivityError) -> tuple[str, str]:
-    """Give the stable code and the sentence of a step that failed for good."""
-    cause = error.cause
+def failure_of(error: FailureError) -> tuple[str, str]:
+    """Give the stable code and the sentence of a step that failed for good.
+
+    A local activity's failure comes as it was raised, a regular one's inside an `ActivityError`.
+    """
+    cause: BaseException | None = error
     while isinstance(cause, ActivityError):
         cause = cause.cause
     if isinstance(cause, ApplicationError):

@@ -1,0 +1,181 @@
+"""Running `IngestDocument` against steps that are faked by name."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.worker import Worker
+
+from activities.heartbeat import heartbeats
+from activities.interceptor import ErrorInterceptor
+from adapters.ids import new_id
+from adapters.temporal.client import data_converter
+from domain import runs, steps
+from domain.documents import IngestionRef
+from domain.ids import BotId, DocumentId, IngestionId, UserId
+from domain.steps import Chunked, Closed, CloseIngestion, Done, Embedded, EmbedShard, Extracted, ParkIngestion, Queue
+from workflows.ingestion import IngestDocument
+from workflows.sandbox import workflow_runner
+
+Play = Exception | Callable[[], Awaitable[None]]
+
+
+def a_ref() -> IngestionRef:
+    return IngestionRef(
+        owner_id=UserId(new_id()),
+        bot_id=BotId(new_id()),
+        document_id=DocumentId(new_id()),
+        ingestion_id=IngestionId(new_id()),
+    )
+
+
+@dataclass
+class FakeSteps:
+    """Each step succeeds, or first plays what a test put into its script; `calls` names starts and ends in order."""
+
+    shards: int = 1
+    successor: IngestionRef | None = None
+    published: bool = False  # by the time that the ingestion is closed
+    script: dict[str, list[Play]] = field(default_factory=lambda: defaultdict(list))
+    calls: list[str] = field(default_factory=list)
+    refs: list[IngestionRef] = field(default_factory=list)
+    parked: list[ParkIngestion] = field(default_factory=list)
+    ends: list[CloseIngestion] = field(default_factory=list)
+    park_shown: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def _do(self, name: str) -> None:
+        self.calls.append(name)
+        plays = self.script[name]
+        if plays:
+            play = plays.pop(0)
+            if isinstance(play, Exception):
+                raise play
+            try:
+                await play()
+            finally:
+                self.calls.append(f"{name} ended")
+
+    @activity.defn(name=steps.BEGIN_INGESTION.name)
+    async def begin(self, ref: IngestionRef) -> Done:
+        self.refs.append(ref)
+        await self._do("begin")
+        return Done()
+
+    @activity.defn(name=steps.EXTRACT.name)
+    async def extract(self, _: IngestionRef) -> Extracted:
+        await self._do("extract")
+        return Extracted(pages=300, characters=643_000)
+
+    @activity.defn(name=steps.CHUNK.name)
+    async def chunk(self, _: IngestionRef) -> Chunked:
+        await self._do("chunk")
+        return Chunked(chunks=self.shards * 500, shards=self.shards)
+
+    @activity.defn(name=steps.EMBED.name)
+    async def embed(self, shard: EmbedShard) -> Embedded:
+        await self._do(f"embed {shard.shard}")
+        return Embedded(chunks=500, model_calls=5)
+
+    @activity.defn(name=steps.PUBLISH.name)
+    async def publish(self, _: IngestionRef) -> Closed:
+        await self._do("publish")
+        successor, self.successor = self.successor, None
+        return Closed(published=True, successor=successor)
+
+    @activity.defn(name=steps.PARK.name)
+    async def park(self, request: ParkIngestion) -> Done:
+        await self._do("park")
+        self.parked.append(request)
+        self.park_shown.set()
+        return Done()
+
+    @activity.defn(name=steps.DISCARD_ARTIFACTS.name)
+    async def discard_artifacts(self, _: IngestionRef) -> Done:
+        await self._do("discard_artifacts")
+        return Done()
+
+    @activity.defn(name=steps.DISCARD_CHUNKS.name)
+    async def discard_chunks(self, _: IngestionRef) -> Done:
+        await self._do("discard_chunks")
+        return Done()
+
+    @activity.defn(name=steps.CLOSE_INGESTION.name)
+    async def close(self, end: CloseIngestion) -> Closed:
+        await self._do("close")
+        self.ends.append(end)
+        successor, self.successor = self.successor, None
+        return Closed(successor=successor, published=self.published)
+
+    def of(self, queue: Queue) -> list[Callable[..., Any]]:
+        return {
+            Queue.CHAT: [
+                self.begin, self.publish, self.park, self.discard_artifacts, self.discard_chunks, self.close,
+            ],
+            Queue.INGEST_CPU: [self.extract, self.chunk],
+            Queue.MODELS: [self.embed],
+        }[queue]  # fmt: skip
+
+
+@asynccontextmanager
+async def workers(
+    client: Client, fakes: FakeSteps, *, cached: int = 0, workflow: type = IngestDocument
+) -> AsyncIterator[None]:
+    """Serve all queues; with the cache off every workflow task replays from the beginning."""
+    config = client.config()
+    config["data_converter"] = data_converter()
+    own = Client(**config)
+
+    def serve(queue: Queue) -> Worker:
+        return Worker(
+            own,
+            task_queue=queue,
+            workflows=[workflow] if queue is Queue.CHAT else [],
+            activities=fakes.of(queue),
+            interceptors=[ErrorInterceptor()],
+            workflow_runner=workflow_runner(),
+            max_cached_workflows=cached,
+            default_heartbeat_throttle_interval=timedelta(seconds=0.1),
+            max_heartbeat_throttle_interval=timedelta(seconds=0.1),
+        )
+
+    async with serve(Queue.CHAT), serve(Queue.INGEST_CPU), serve(Queue.MODELS):
+        yield
+
+
+async def start(client: Client, ref: IngestionRef) -> WorkflowHandle[IngestDocument, Closed]:
+    return await client.start_workflow(
+        IngestDocument.run, ref, id=runs.ingestion_run(ref.document_id), task_queue=Queue.CHAT
+    )
+
+
+async def decide(handle: WorkflowHandle[Any, Any], update: str) -> str:
+    """Send an Update; answers "accepted", or why it was refused."""
+    try:
+        await handle.execute_update(update)
+    except WorkflowUpdateFailedError as error:
+        return str(error.cause)
+    return "accepted"
+
+
+@dataclass
+class Stall:
+    """A step that works until it is cancelled or let go, heartbeating as a real one."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    deaf: bool = False  # does not hear a cancellation, and succeeds
+
+    async def __call__(self) -> None:
+        self.reached.set()
+        try:
+            async with heartbeats():
+                await self.go.wait()
+        except asyncio.CancelledError:
+            if not self.deaf:
+                raise
