@@ -245,8 +245,8 @@ async def finish(
 ) -> Message | None:
     """Store the answer, close the turn and say so; a second time answers what the first stored.
 
-    The text is the draft or, where the generation did not come to its end, what was streamed.
-    None where the turn is gone.
+    The text is the draft or, where the generation did not come to its end, what was streamed. With a
+    draft the answer is complete: a stop or a failure came after it. None where the turn is gone.
     """
     turn = (await connection.execute(select(turns).where(turns.c.id == turn_id).with_for_update())).one_or_none()
     if turn is None:
@@ -256,6 +256,8 @@ async def finish(
         return await message_rows.find(connection, answer)
     content = turn.draft if turn.draft is not None else await events.shown_text(connection, turn_id)
     citations = verify(content, await passages(connection, turn_id)) if content else []
+    if turn.draft is not None:
+        outcome = TurnOutcome.COMPLETE
     if outcome is not TurnOutcome.FAILED:
         failure = None
     values = {

@@ -171,6 +171,19 @@ async def test_a_turn_that_a_crash_left_after_its_draft_is_stored_without_a_seco
     assert (await answer_of(engine, ref)).content == "Paid for once."
 
 
+@pytest.mark.parametrize("outcome", [TurnOutcome.PARTIAL, TurnOutcome.FAILED])
+async def test_an_answer_that_was_written_to_its_end_is_complete_whatever_came_after(
+    engine: AsyncEngine, outcome: TurnOutcome
+) -> None:
+    ref = await a_question(engine, *await a_bot(engine))
+    await load(engine, ref)
+    await attempt(generation(engine, ScriptedGenerator(["Whole."])).generate, ref)
+    await persist(engine, ref, outcome, "late", "Too late.")
+    answer = await answer_of(engine, ref)
+    assert (answer.content, answer.status) == ("Whole.", "complete")
+    assert (await events_of(engine, ref))[-1][0] == "message.completed"
+
+
 async def test_another_owner_does_not_take_a_turn_up(engine: AsyncEngine) -> None:
     ref = await a_question(engine, *await a_bot(engine))
     stranger, _ = await a_bot(engine)

@@ -80,8 +80,8 @@ class FakeSteps:
 
 
 @asynccontextmanager
-async def workers(client: Client, fakes: FakeSteps) -> AsyncIterator[None]:
-    """Serve both queues, with the cache off: every workflow task replays from the beginning."""
+async def workers(client: Client, fakes: FakeSteps, *, cached: bool = False) -> AsyncIterator[None]:
+    """Serve both queues. With the cache off every workflow task replays from the beginning."""
     config = client.config()
     config["data_converter"] = data_converter()
     own = Client(**config)
@@ -92,7 +92,7 @@ async def workers(client: Client, fakes: FakeSteps) -> AsyncIterator[None]:
         activities=fakes.on_chat,
         interceptors=[ErrorInterceptor()],
         workflow_runner=workflow_runner(),
-        max_cached_workflows=0,
+        max_cached_workflows=100 if cached else 0,
     )
     models = Worker(
         own,
