@@ -80,6 +80,7 @@ class Bench:
     extractor: PageExtractor
     embedder: WordEmbedder
     ref: IngestionRef
+    characters: int = 100
 
     @property
     def ingestion(self) -> Ingestion:
@@ -91,7 +92,7 @@ class Bench:
 
     @property
     def chunking(self) -> Chunking:
-        return Chunking(self.engine, self.blobs, self.embedder, Sizes(100, 0), now)
+        return Chunking(self.engine, self.blobs, self.embedder, Sizes(self.characters, 0), now)
 
     @property
     def embedding(self) -> Embedding:

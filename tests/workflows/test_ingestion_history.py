@@ -1,0 +1,65 @@
+"""What an ingestion of 300 pages leaves in Temporal, with the real steps on the real servers."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.worker import Worker
+
+from activities.flight import FlightRecorder
+from activities.interceptor import ErrorInterceptor
+from adapters.blobs import FolderBlobStore
+from adapters.clock import now
+from adapters.postgres import tables
+from adapters.temporal.client import ensure_search_attributes
+from adapters.temporal.runs import start_ingestion
+from domain import runs
+from domain.steps import Queue
+from tests.activities.ingestion_steps import Bench, PageExtractor
+from tests.fakes import WordEmbedder
+from tests.rows import a_document, a_home, count
+from tests.servers import TemporalServer
+from workflows.ingestion import IngestDocument
+from workflows.sandbox import workflow_runner
+
+SECRET = "heliotrope"
+
+
+async def test_300_pages_take_40_events_and_8_kb_and_none_of_their_content(
+    engine: AsyncEngine, dev_server: TemporalServer, tmp_path: Path
+) -> None:
+    ref = await a_document(engine, await a_home(engine), status="pending", ingestion="pending")
+    pages = [f"{SECRET} {n}. " + "A sentence of some length follows. " * 60 for n in range(300)]
+    bench = Bench(
+        engine, FolderBlobStore(tmp_path), PageExtractor(pages), WordEmbedder(batch_size=100), ref, characters=1000
+    )
+    await bench.put_source(ref)
+    client = await dev_server.client()
+    await ensure_search_attributes(client)
+    steps = {
+        Queue.CHAT: [bench.ingestion.begin, bench.ingestion.publish],
+        Queue.INGEST_CPU: [bench.extraction.extract, bench.chunking.chunk],
+        Queue.MODELS: [bench.embedding.embed],
+    }
+    async with AsyncExitStack() as stack:
+        for queue, activities in steps.items():
+            worker = Worker(
+                client,
+                task_queue=queue,
+                workflows=[IngestDocument] if queue is Queue.CHAT else [],
+                activities=activities,
+                interceptors=[ErrorInterceptor(), FlightRecorder(engine, now)],
+                workflow_runner=workflow_runner(),
+            )
+            await stack.enter_async_context(worker)
+        assert await start_ingestion(client, ref)
+        handle = client.get_workflow_handle(runs.ingestion_run(ref.document_id))
+        await handle.result()
+    history = await handle.fetch_history()
+    document, row = await bench.document(), await bench.row()
+    assert document.status == "ready"
+    assert 600 <= await count(engine, tables.chunks) == row.planned_chunks <= 1100
+    assert row.model_calls == bench.embedder.calls == -(-row.planned_chunks // 100)
+    assert len(history.events) <= 40
+    assert sum(event.ByteSize() for event in history.events) <= 8_000
+    assert all(SECRET.encode() not in event.SerializeToString() for event in history.events)
