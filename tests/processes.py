@@ -150,7 +150,8 @@ async def deployment(*, provider: str = "gemini", **settings: str) -> AsyncItera
         folder = stack.enter_context(scratch_folder("deployment"))
         double = await stack.enter_async_context(running_double())
         double.keep_requests = False
-        postgres = await stack.enter_async_context(servers.postgres_server())
+        # What was committed must outlive a Postgres that is killed, as it does in a deployment.
+        postgres = await stack.enter_async_context(servers.postgres_server(synchronous_commit="on"))
         temporal = await stack.enter_async_context(servers.temporal_server())
         database = postgres.url(await servers.migrated_template(postgres))
         ours = {
