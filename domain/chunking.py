@@ -13,6 +13,7 @@ the text, and only a window of it is held.
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 
 from domain.chunks import Page, PlannedChunk
 from domain.documents import Format
@@ -102,12 +103,16 @@ class _Text:
     def _settled(self) -> int:
         return self.scanner.settled if self.scanner else self._length
 
-    def pages(self, start: int, end: int) -> tuple[int | None, int | None]:
-        """Give the pages of the first and the last character; starts never go back."""
+    def pages(self, start: int, end: int) -> tuple[int | None, int | None, tuple[int, ...]]:
+        """Give the pages of the first and the last character, and where in between one starts.
+
+        Starts never go back from call to call.
+        """
         while self._spans[0][0] <= start:
             self._spans.popleft()
         last = next(number for stop, number in self._spans if stop >= end)
-        return self._spans[0][1], last
+        breaks = (stop - start for stop, number in takewhile(lambda span: span[0] < end, self._spans) if number)
+        return self._spans[0][1], last, tuple(breaks)
 
     def sections(self, start: int, end: int) -> Iterator[Section]:
         """Give the sections that reach into the span; starts never go back."""
@@ -140,10 +145,9 @@ class _Splitter:
             cut, at_heading = self._cut(start, max(covered, start))
             end = self._trim(start, cut)
             if end > covered:
-                page_from, page_to = self._text.pages(start, end)
-                yield PlannedChunk(
-                    ordinal, self._slice(start, end), page_from, page_to, start, end, self._path(start, end)
-                )
+                first, last, page_starts = self._text.pages(start, end)
+                content, path = self._slice(start, end), self._path(start, end)
+                yield PlannedChunk(ordinal, content, first, last, start, end, path, page_starts)
                 ordinal += 1
                 begin = cut if at_heading else self._step_back(start, cut)
                 covered = end

@@ -33,6 +33,8 @@ class PlannedChunk:
     char_start: int
     char_end: int
     heading_path: tuple[str, ...] = ()
+    # Where in the content the pages after `page_from` start, so that a quotation's own page is known.
+    page_starts: tuple[int, ...] = ()
 
     def to_line(self) -> str:
         """Write as one JSON line, without its line feed."""
@@ -43,4 +45,5 @@ class PlannedChunk:
         """Read what `to_line` wrote."""
         data = json.loads(line)
         data["heading_path"] = tuple(data["heading_path"])
+        data["page_starts"] = tuple(data["page_starts"])
         return cls(**data)

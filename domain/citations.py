@@ -108,24 +108,25 @@ def verify(answer: str, passages: Sequence[Passage]) -> list[Citation]:
                 continue
             if quotations and number not in folded:
                 folded[number] = _fold(passage.content)
-            quote = (
+            span = (
                 _quoted(quotations, passage.content, folded[number])
                 if quotations
                 else _supporting(_claim(answer, match.start()), passage.content)
             )
-            if quote:
-                found.setdefault((number, quote), _citation(passage, quote))
+            if span is not None:
+                citation = _citation(passage, *span)
+                found.setdefault((number, citation.quote), citation)
     return list(found.values())
 
 
-def _citation(passage: Passage, quote: str) -> Citation:
+def _citation(passage: Passage, start: int, end: int) -> Citation:
     return Citation(
         marker=passage.marker,
         document_id=passage.document_id,
         document_name=passage.document_name,
         chunk_id=passage.chunk_id,
-        page=passage.page,
-        quote=quote,
+        page=passage.page_at(start),
+        quote=passage.content[start:end],
         score=passage.score,
     )
 
@@ -169,14 +170,14 @@ def _is_quotation(inner: str, opened: str, closed: str) -> bool:
     return inner.count(opened) == inner.count(closed)
 
 
-def _quoted(quotations: Sequence[str], content: str, folded: _Folded) -> str | None:
+def _quoted(quotations: Sequence[str], content: str, folded: _Folded) -> tuple[int, int] | None:
     for quotation in quotations:
         wanted = _fold(quotation).text.strip(_EDGES)
         at = folded.text.find(wanted) if wanted else -1
         while at >= 0:
             start, end = folded.starts[at], folded.ends[at + len(wanted) - 1]
             if not _inside_word(content, start) and not _inside_word(content, end):
-                return content[start:end]
+                return start, end
             at = folded.text.find(wanted, at + 1)
     return None
 
@@ -191,12 +192,13 @@ def _claim(answer: str, at: int) -> str:
     return before[slice(*spans[-1])] if spans else ""
 
 
-def _supporting(claim: str, content: str) -> str | None:
+def _supporting(claim: str, content: str) -> tuple[int, int] | None:
     wanted = set(tokens(claim))
-    best, best_score = None, -1.0
+    best: tuple[int, int] | None = None
+    best_score = -1.0
     for start, end in sentence_spans(content):
         has = set(tokens(content[start:end]))
         score = len(wanted & has) / (len(wanted) * len(has)) ** 0.5 if wanted and has else 0.0
         if score > best_score:
-            best, best_score = content[start:end], score
+            best, best_score = (start, end), score
     return best

@@ -1,5 +1,6 @@
 """Retrieval: what a search is, what a hit is, and which hits become the prompt's passages."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -33,6 +34,7 @@ class Hit:
     content: str
     score: float
     similarity: float | None = None
+    page_starts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ class Passage:
     heading_path: tuple[str, ...]
     content: str
     score: float
+    page_starts: tuple[int, ...] = ()
+
+    def page_at(self, offset: int) -> int | None:
+        """Give the page that this character of the content stands on; `page` is the first one's."""
+        return None if self.page is None else self.page + bisect_right(self.page_starts, offset)
 
 
 def relevant(hits: Sequence[Hit], *, min_score: float) -> list[Hit]:
@@ -81,6 +88,7 @@ def pick_passages(hits: Sequence[Hit], *, top_k: int, budget: int) -> list[Passa
                 heading_path=hit.heading_path,
                 content=hit.content,
                 score=hit.score,
+                page_starts=hit.page_starts,
             )
         )
     return picked

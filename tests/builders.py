@@ -73,7 +73,7 @@ async def a_ready_document(
                     {
                         "ingestion_id": ingestion, "ordinal": ordinal, "id": chunk_id(ingestion, ordinal),
                         "owner_id": owner, "bot_id": bot, "document_id": document, "content": content,
-                        "page_from": ordinal + 1, "page_to": ordinal + 1, "char_start": 0, "char_end": len(content),
+                        "page_from": ordinal + 1, "page_to": ordinal + 1, "page_starts": [], "char_start": 0, "char_end": len(content),
                         "heading_path": [], "embedding": HalfVector(vector),
                     }
                     for ordinal, (content, vector) in enumerate(zip(contents, vectors, strict=True))

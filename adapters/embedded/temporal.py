@@ -19,6 +19,9 @@ DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": "10000",
     "matching.useNewMatcher": "true",
     "matching.enableFairness": "true",
+    # Fairness holds within a partition of a queue only, so each queue has one.
+    "matching.numTaskqueueReadPartitions": "1",
+    "matching.numTaskqueueWritePartitions": "1",
 }
 PRAGMAS = {"journal_mode": "WAL", "synchronous": "NORMAL"}
 

@@ -20,7 +20,7 @@ AlreadyStored = asyncpg.UniqueViolationError
 
 _COLUMNS = [
     "ingestion_id", "ordinal", "id", "owner_id", "bot_id", "document_id", "content",
-    "page_from", "page_to", "char_start", "char_end", "heading_path", "embedding",
+    "page_from", "page_to", "page_starts", "char_start", "char_end", "heading_path", "embedding",
 ]  # fmt: skip
 
 _DELETE_SOME = text(
@@ -36,7 +36,7 @@ async def store(
         (
             ref.ingestion_id, chunk.ordinal, chunk_id(ref.ingestion_id, chunk.ordinal),
             ref.owner_id, ref.bot_id, ref.document_id, chunk.content, chunk.page_from, chunk.page_to,
-            chunk.char_start, chunk.char_end, list(chunk.heading_path), HalfVector(vector),
+            list(chunk.page_starts), chunk.char_start, chunk.char_end, list(chunk.heading_path), HalfVector(vector),
         )
         for chunk, vector in zip(planned, vectors, strict=True)
     ]  # fmt: skip

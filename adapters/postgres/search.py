@@ -61,7 +61,7 @@ _SEARCH = text(
         ORDER BY fusion DESC, 1, 2
         LIMIT :limit
     )
-    SELECT c.id, c.document_id, r.name, c.page_from, c.heading_path, c.content, f.rank,
+    SELECT c.id, c.document_id, r.name, c.page_from, c.page_starts, c.heading_path, c.content, f.rank,
            CAST(f.fusion * (:rrf + 1) / 2 AS double precision) AS fusion,
            CASE WHEN r.comparable THEN 1 - (c.embedding <=> CAST(:vector AS halfvec)) END AS similarity
     FROM fused f
@@ -120,4 +120,5 @@ def _hit(row: Any, mode: SearchMode) -> Hit:
         content=row.content,
         score=min(1.0, max(0.0, float(score))),
         similarity=similarity,
+        page_starts=tuple(row.page_starts),
     )

@@ -260,6 +260,7 @@ chunks = Table(
     Column("content", Text, nullable=False),
     Column("page_from", Integer),
     Column("page_to", Integer),
+    Column("page_starts", ARRAY(Integer), nullable=False),  # where in the content the later pages start
     Column("char_start", Integer, nullable=False),
     Column("char_end", Integer, nullable=False),
     Column("heading_path", ARRAY(Text), nullable=False),
@@ -343,6 +344,7 @@ turn_passages = Table(
     Column("document_id", Uuid, nullable=False),
     Column("document_name", Text, nullable=False),
     Column("page", Integer),
+    Column("page_starts", ARRAY(Integer), nullable=False),
     Column("heading_path", ARRAY(Text), nullable=False),
     Column("content", Text, nullable=False),  # as retrieved: the answer is checked against what the model saw
     Column("score", Float, nullable=False),

@@ -2,6 +2,7 @@
 # ruff: noqa: A002, A006, RUF001  (`format` is the domain's word; other scripts have look-alikes)
 
 import time
+from bisect import bisect_right
 from itertools import pairwise
 
 import pytest
@@ -79,6 +80,20 @@ def test_pages_are_those_of_the_first_and_last_character(parts: list[str], limit
 
 
 @settings(max_examples=200, deadline=None)
+@given(parts=st.lists(st.text(alphabet="ab. \n", max_size=60), min_size=1, max_size=6))
+def test_every_character_of_a_chunk_knows_its_page(parts: list[str]) -> None:
+    pages = [Page(number, part) for number, part in enumerate(parts, start=1)]
+    ends, length = [], 0
+    for page in pages:
+        length += len(page.text) + (2 if length or page.number != 1 else 0)
+        ends.append(length)
+    for chunk in split(pages, format=Format.PDF, size=40, overlap=10):
+        assert chunk.page_from is not None
+        for offset in range(len(chunk.content)):
+            told = chunk.page_from + bisect_right(chunk.page_starts, offset)
+            assert told == 1 + bisect_right(ends, chunk.char_start + offset)
+
+
 @given(texts, st.integers(1, 50), formats.filter(lambda format: format is not Format.PDF))
 def test_how_a_text_is_cut_into_pieces_does_not_matter(text: str, piece: int, format: Format) -> None:
     pieces = [Page(None, text[at : at + piece]) for at in range(0, len(text), piece)]

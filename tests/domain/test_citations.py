@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from itertools import pairwise
 from uuid import UUID
 
@@ -182,3 +183,11 @@ def test_an_inch_mark_is_not_a_quotation() -> None:
 def test_every_quote_occurs_in_its_passage_whatever_the_texts(answer: str, content: str) -> None:
     for citation in verify(f'{answer} "{content[3:20]}" [1] {answer} [1]', [a_passage(content)]):
         assert citation.quote in content
+
+
+def test_a_citation_names_the_page_that_its_quotation_stands_on() -> None:
+    content = "The first page ends here.\n\nThe second page goes on.\n\nThe third page is the last."
+    starts = (content.index("\n\nThe second"), content.index("\n\nThe third"))
+    passage = replace(a_passage(content=content), page=7, page_starts=starts)
+    answer = '"The first page" [1], "the second page goes on" [1] and "third page is the last" [1].'
+    assert [citation.page for citation in verify(answer, [passage])] == [7, 8, 9]
