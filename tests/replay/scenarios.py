@@ -21,7 +21,7 @@ Path_ = Callable[[Client], Awaitable[list[WorkflowHistory]]]
 """Plays one path; answers the histories of its runs, in order."""
 
 # What a workflow's code decided, as the server recorded it.
-_COMMANDS = {
+_COMMANDS: dict[int, Callable[[HistoryEvent], str]] = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED: lambda e: (
         e.activity_task_scheduled_event_attributes.activity_type.name
     ),

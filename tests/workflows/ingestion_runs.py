@@ -83,10 +83,10 @@ class FakeSteps:
         return Embedded(chunks=500, model_calls=5)
 
     @activity.defn(name=steps.PUBLISH.name)
-    async def publish(self, _: IngestionRef) -> Closed:
+    async def publish(self, ref: IngestionRef) -> Closed:
         await self._do("publish")
-        successor, self.successor = self.successor, None
-        return Closed(published=True, successor=successor)
+        self.published = True
+        return Closed(published=True, successor=self._successor(ref))
 
     @activity.defn(name=steps.PARK.name)
     async def park(self, request: ParkIngestion) -> Done:
@@ -109,17 +109,21 @@ class FakeSteps:
     async def close(self, end: CloseIngestion) -> Closed:
         await self._do("close")
         self.ends.append(end)
-        successor, self.successor = self.successor, None
-        return Closed(successor=successor, published=self.published)
+        return Closed(successor=self._successor(end.ref), published=self.published)
+
+    def _successor(self, ref: IngestionRef) -> IngestionRef | None:
+        """A local step whose result is lost with its workflow task runs again, and answers the same."""
+        return None if ref == self.successor else self.successor
 
     def of(self, queue: Queue) -> list[Callable[..., Any]]:
-        return {
+        served: dict[Queue, list[Callable[..., Any]]] = {
             Queue.CHAT: [
                 self.begin, self.publish, self.park, self.discard_artifacts, self.discard_chunks, self.close,
             ],
             Queue.INGEST_CPU: [self.extract, self.chunk],
             Queue.MODELS: [self.embed],
-        }[queue]  # fmt: skip
+        }  # fmt: skip
+        return served[queue]
 
 
 @asynccontextmanager

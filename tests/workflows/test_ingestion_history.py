@@ -1,7 +1,9 @@
 """What an ingestion of 300 pages leaves in Temporal, with the real steps on the real servers."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.worker import Worker
@@ -36,7 +38,7 @@ async def test_300_pages_take_40_events_and_8_kb_and_none_of_their_content(
     await bench.put_source(ref)
     client = await dev_server.client()
     await ensure_search_attributes(client)
-    steps = {
+    steps: dict[Queue, list[Callable[..., Any]]] = {
         Queue.CHAT: [bench.ingestion.begin, bench.ingestion.publish],
         Queue.INGEST_CPU: [bench.extraction.extract, bench.chunking.chunk],
         Queue.MODELS: [bench.embedding.embed],
