@@ -23,6 +23,8 @@ _RRF = 60
 # The question's terms are OR-ed: a chunk need not hold every word of a sentence. `ts_rank` with equal weights is
 # the mean over the terms of 0.61 for one occurrence up to 1 for many: it rewards a chunk that has more of the
 # question's words over one that repeats a single word, which cover density (`ts_rank_cd`) does not under OR.
+# A chunk without any of the words has rank 0; `@@` before it would detoast every `terms` twice (10 ms against 6
+# for 1,000 chunks that match).
 _SEARCH = text(
     """
     WITH question AS (
@@ -49,10 +51,11 @@ _SEARCH = text(
         FROM (
             SELECT c.ingestion_id, c.ordinal, ts_rank('{1,1,1,1}', c.terms, q.terms) AS rank
             FROM question q, readable r JOIN chunks c ON c.ingestion_id = r.ingestion_id
-            WHERE CAST(:use_words AS boolean) AND c.terms @@ q.terms AND c.owner_id = :owner AND c.bot_id = :bot
+            WHERE CAST(:use_words AS boolean) AND c.owner_id = :owner AND c.bot_id = :bot
             ORDER BY rank DESC, c.ingestion_id, c.ordinal
             LIMIT :depth
         ) AS worded
+        WHERE rank > 0
     ),
     fused AS (
         SELECT coalesce(n.ingestion_id, w.ingestion_id) AS ingestion_id, coalesce(n.ordinal, w.ordinal) AS ordinal,
