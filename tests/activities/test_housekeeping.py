@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import workflow
@@ -28,16 +29,18 @@ from domain.documents import IngestionRef
 from domain.ids import DocumentId, answer_id
 from domain.steps import HousekeepingTick
 from tests.rows import LONG_AGO, a_document, a_home, a_new_version, a_turn, count, row_of, store_chunks
-from tests.servers import TemporalServer
+from tests.servers import temporal_server
 
 TICK = HousekeepingTick(grace=timedelta(seconds=15))
 
 
-@pytest.fixture
-async def client(dev_server: TemporalServer) -> Client:
-    client = await dev_server.client()
-    await ensure_search_attributes(client)
-    return client
+@pytest_asyncio.fixture(scope="module")
+async def client() -> AsyncIterator[Client]:
+    """Of a server of its own: what is swept stays open, and no other test's worker must take it up."""
+    async with temporal_server() as server:
+        client = await server.client()
+        await ensure_search_attributes(client)
+        yield client
 
 
 @pytest.fixture
