@@ -145,7 +145,7 @@ class Deployment:
 
 @contextlib.asynccontextmanager
 async def deployment(*, provider: str = "gemini", **settings: str) -> AsyncIterator[Deployment]:
-    """A migrated database, a Temporal server and the stand-in for Gemini; workers and API are the test's to start."""
+    """A migrated database, a Temporal server, the stand-in for Gemini, a worker and an API process."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(scratch_folder("deployment"))
         double = await stack.enter_async_context(running_double())
@@ -169,4 +169,5 @@ async def deployment(*, provider: str = "gemini", **settings: str) -> AsyncItera
         environment["TEMPORAL_ADDRESS"] = temporal.address
         deployed = Deployment(folder, postgres, temporal, double, database, environment)
         stack.push_async_callback(deployed.close)
+        await asyncio.gather(deployed.worker(), deployed.api())
         yield deployed

@@ -24,9 +24,8 @@ pytestmark = pytest.mark.skipif(not PDF.exists(), reason=f"CHATSPHERE_CORPUS: {P
 
 @pytest_asyncio.fixture(scope="module", params=["gemini", "local"])
 async def deployed(request: pytest.FixtureRequest) -> AsyncIterator[Deployment]:
-    """One deployment a provider, with a worker."""
+    """One deployment a provider."""
     async with deployment(provider=request.param) as deployed:
-        await deployed.worker()
         yield deployed
 
 
