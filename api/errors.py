@@ -117,7 +117,7 @@ def domain_problem(error: DomainError) -> JSONResponse:
     headers: dict[str, str] = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status in (429, 503):
+    if status in (429, 503) or error.retry_after is not None:
         seconds = error.retry_after.total_seconds() if error.retry_after else _RETRY_SECONDS
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
     return problem(

@@ -3,7 +3,12 @@
 In a route: `await once.claim(connection, owner)` first in the transaction of the effect, and
 `await once.keep(connection, owner, 201, answer)` last. A repeated request leaves `claim` by the
 exception `Replay`, which becomes the first answer. A message uses `claim_turn` instead: its answer
-is rendered from the turn. Without the header all three do nothing.
+is rendered from the turn. Without the header all of them do nothing.
+
+Where the effect is no transaction of ours, the key is claimed in one transaction and the answer kept
+in a later one. Until then a twin, or the same client after a crash, goes the same way again: `claim`
+tells it so, `effect_id` names the effect so that it happens once, and the first answer that is kept
+is everyone's.
 """
 
 import base64
@@ -12,6 +17,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
+from uuid import UUID
 
 from cryptography.fernet import Fernet
 from fastapi import Depends, FastAPI, Header, Request
@@ -19,6 +25,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.ids import new_id
 from adapters.postgres import idempotency
 from api.errors import handle
 from domain.ids import TurnId, UserId
@@ -50,14 +57,33 @@ class Once:
     def _fingerprint(self, content: bytes) -> bytes:
         return hashlib.sha256(self._request + content).digest()
 
-    async def claim(self, connection: AsyncConnection, owner: UserId | None, *, content: bytes = b"") -> None:
-        """Raise `Replay` where this was answered before; `content` stands for a body that was streamed away."""
+    async def claim(self, connection: AsyncConnection, owner: UserId | None, *, content: bytes = b"") -> bool:
+        """Raise `Replay` where this was answered before; `content` stands for a body that was streamed away.
+
+        False where it was begun before, and may have had its effect.
+        """
         if self.key is None:
-            return
+            return True
         earlier = await idempotency.claim(connection, _scope(owner), self._hash, self._fingerprint(content))
         if earlier is not None and earlier.response is not None:
-            stored = json.loads(self._cipher.decrypt(earlier.response))
-            raise Replay(stored["status"], stored["body"], stored["headers"])
+            raise self._replay(earlier.response)
+        return earlier is None
+
+    def effect_id(self, owner: UserId) -> UUID:
+        """Name what this request does in another system: the same request under the same key, the same name."""
+        if self.key is None:
+            return new_id()
+        name = hashlib.sha256(_scope(owner).encode() + self._hash + self._fingerprint(b"")).digest()
+        return UUID(bytes=name[:16])
+
+    async def release(self, connection: AsyncConnection, owner: UserId | None) -> None:
+        """Leave the key free, since the request failed."""
+        if self.key is not None:
+            await idempotency.release(connection, _scope(owner), self._hash)
+
+    def _replay(self, response: bytes) -> Replay:
+        stored = json.loads(self._cipher.decrypt(response))
+        return Replay(stored["status"], stored["body"], stored["headers"])
 
     async def keep(
         self,
@@ -67,11 +93,17 @@ class Once:
         answer: AnswerT,
         headers: Mapping[str, str] | None = None,
     ) -> AnswerT:
-        """Store the answer, encrypted under the key itself, which is not stored; give it back."""
+        """Store the answer, encrypted under the key itself, which is not stored; give it back.
+
+        Raises `Replay` where a twin was faster.
+        """
         if self.key is not None:
             body = None if answer is None else answer.model_dump_json()
             stored = json.dumps({"status": status, "body": body, "headers": dict(headers or {})})
-            await idempotency.keep(connection, _scope(owner), self._hash, self._cipher.encrypt(stored.encode()))
+            sealed = self._cipher.encrypt(stored.encode())
+            first = await idempotency.keep(connection, _scope(owner), self._hash, sealed)
+            if first is not None:
+                raise self._replay(first)
         return answer
 
     async def claim_turn(self, connection: AsyncConnection, owner: UserId, turn_id: TurnId) -> TurnId | None:

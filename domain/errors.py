@@ -126,6 +126,12 @@ class IdempotencyKeyReused(Conflict):
     code = "idempotency_key_reused"
 
 
+class IdempotencyInProgress(Conflict):
+    """The first request with this `Idempotency-Key` is still being carried out."""
+
+    code = "idempotency_in_progress"
+
+
 class TurnInProgress(Conflict):
     """A message sent while the conversation answers another; `details["turn_id"]` names it."""
 

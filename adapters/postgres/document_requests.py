@@ -8,14 +8,17 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import deletions, documents
-from adapters.postgres.contents import release_unused
+from adapters.postgres.ingestions import close
 from adapters.postgres.tables import documents as table
 from adapters.postgres.tables import ingestions
 from domain.documents import DocumentStatus, IngestionRef, IngestionStatus, Operation, Stage, require
 from domain.ids import BotId, DocumentId, IngestionId, UserId
-from domain.steps import DeletionRef
+from domain.steps import CloseIngestion, DeletionRef
 
-_CANCELLED = {"error_code": "cancelled", "error_message": "Cancelled by its owner. Press retry to take it up again."}
+_CANCELLED = "Cancelled by its owner. Press retry to take it up again."
+_VERSION_CANCELLED = (
+    "The new version was cancelled by its owner, and the earlier one answers on. Upload it again to replace that one."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +28,21 @@ class Asked:
     document: Row[Any]
     start: IngestionRef | None = None
     cancel_run: str | None = None
+    parked: bool = False
 
 
-async def retry(connection: AsyncConnection, owner: UserId, document: DocumentId) -> Asked:
+async def retry(connection: AsyncConnection, owner: UserId, document: DocumentId, *, again: bool = False) -> Asked:
     """Queue a failed or cancelled ingestion again; what it stored is kept. Others are only looked at.
 
-    One that is parked has an open run, which is asked by an Update instead.
+    One that is parked has an open run, which is asked by an Update instead. The same request `again`,
+    after its effect, finds the document under way.
     """
     row = await documents.read(connection, owner, document, lock=True)
-    require(Operation.RETRY, DocumentStatus(row.status))
     if row.status == DocumentStatus.NEEDS_ATTENTION:
+        return Asked(row, parked=True)
+    if again and row.status not in (DocumentStatus.FAILED, DocumentStatus.CANCELLED):
         return Asked(row)
+    require(Operation.RETRY, DocumentStatus(row.status))
     statement = (
         update(ingestions)
         .where(ingestions.c.id == row.current_ingestion_id)
@@ -73,7 +80,7 @@ async def cancel(connection: AsyncConnection, owner: UserId, document: DocumentI
     ingestion = (await connection.execute(current)).one()
     if ingestion.status == IngestionStatus.PENDING:
         # A run that is about to begin finds it closed.
-        await _end(connection, row, now=now)
+        await close(connection, _unstarted(row, ingestion.epoch), now=now)
         return Asked(await documents.read(connection, owner, document))
     await connection.execute(
         update(ingestions)
@@ -95,25 +102,16 @@ async def delete(
     return ref, await documents.read_deletion(connection, owner, document)
 
 
-async def _end(connection: AsyncConnection, row: Row[Any], *, now: datetime) -> None:
-    await connection.execute(
-        update(ingestions)
-        .where(ingestions.c.id == row.current_ingestion_id)
-        .values(
-            status=IngestionStatus.CANCELLED, cancel_requested_at=now, finished_at=now, updated_at=now, **_CANCELLED
-        )
+def _unstarted(row: Row[Any], epoch: int) -> CloseIngestion:
+    ref = IngestionRef(
+        owner_id=UserId(row.owner_id),
+        bot_id=BotId(row.bot_id),
+        document_id=DocumentId(row.id),
+        ingestion_id=IngestionId(row.current_ingestion_id),
+        epoch=epoch,
     )
-    shown: dict[str, Any] = {"status": DocumentStatus.CANCELLED}
-    if row.active_ingestion_id is not None:
-        active = (await connection.execute(select(ingestions).where(ingestions.c.id == row.active_ingestion_id))).one()
-        names = ("content_type", "size_bytes", "sha256", "version")
-        shown = {
-            "status": DocumentStatus.READY,
-            "current_ingestion_id": active.id,
-            **{name: getattr(active, name) for name in names},
-        }
-    await _change(connection, DocumentId(row.id), {"stage": None, **_CANCELLED, **shown})
-    await release_unused(connection, DocumentId(row.id))
+    message = _CANCELLED if row.active_ingestion_id is None else _VERSION_CANCELLED
+    return CloseIngestion(ref=ref, cancelled=True, code="cancelled", message=message)
 
 
 async def _change(connection: AsyncConnection, document: DocumentId, values: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.failure.v1 import Failure
@@ -28,15 +29,15 @@ class PendingActivity:
     error: tuple[str, str] | None
 
 
-async def ask_parked(client: Client, document: DocumentId, update: str) -> None:
-    """Send an Update to the run that waits for a person.
+async def ask_parked(client: Client, document: DocumentId, update: str, *, update_id: UUID) -> None:
+    """Send an Update to the run that waits for a person; under the same id it is taken once.
 
     Raises `StateConflict` where it does not wait (any more), `Unavailable` where no worker takes it.
     """
     handle = client.get_workflow_handle(ingestion_run(document))
     try:
         async with asyncio.timeout(_PATIENCE):
-            await handle.execute_update(update)
+            await handle.execute_update(update, id=str(update_id))
     except WorkflowUpdateFailedError as error:
         raise StateConflict("The document does not wait for this any more. Look at its status again.") from error
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:

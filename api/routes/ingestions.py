@@ -13,7 +13,6 @@ from temporalio.service import RPCError
 
 from adapters.clock import now
 from adapters.postgres import document_requests, documents
-from adapters.postgres.document_requests import Asked
 from adapters.postgres.engine import transaction
 from adapters.postgres.notifications import wait_for
 from adapters.temporal.ingestions import PendingActivity, ask_parked, pending_activities
@@ -21,7 +20,7 @@ from adapters.temporal.runs import cancel_run, start_ingestion
 from adapters.wiring import Adapters
 from api.dependencies import AdaptersDep, Reader, SettingsDep, Writer
 from api.errors import responses
-from api.idempotency import OnceDep
+from api.idempotency import Once, OnceDep
 from api.schemas.documents import (
     Document,
     Ingestion,
@@ -34,7 +33,7 @@ from api.schemas.documents import (
 from api.starting import started
 from api.streaming import event_stream
 from domain.documents import FINAL, DocumentStatus, Operation, require
-from domain.errors import NotFound
+from domain.errors import DomainError, NotFound
 from domain.ids import DocumentId, IngestionId, UserId
 from domain.runs import ABANDON_UPDATE, RETRY_UPDATE, ingestion_run
 
@@ -51,16 +50,13 @@ async def retry_document(document_id: UUID, user: Writer, adapters: AdaptersDep,
     """Go on after `needs_attention`, or start again after `failed` or `cancelled`; what is stored is not done again."""
     document = DocumentId(document_id)
     async with transaction(adapters.engine) as connection:
-        await once.claim(connection, user.id)
-        row = await documents.read(connection, user.id, document)
-        require(Operation.RETRY, DocumentStatus(row.status))
-        if row.status == DocumentStatus.NEEDS_ATTENTION:
-            # The transaction holds nothing but the idempotency key: a twin waits for the outcome.
-            await ask_parked(adapters.temporal, document, RETRY_UPDATE)
-            asked = Asked(await documents.read(connection, user.id, document))
-        else:
-            asked = await document_requests.retry(connection, user.id, document)
-        answer = await once.keep(connection, user.id, 202, Document.of(asked.document))
+        first = await once.claim(connection, user.id)
+        asked = await document_requests.retry(connection, user.id, document, again=not first)
+        answer = Document.of(asked.document)
+        if not asked.parked:
+            await once.keep(connection, user.id, 202, answer)
+    if asked.parked:
+        return await _ask_parked(adapters, once, user.id, document, RETRY_UPDATE)
     if asked.start is not None:
         await started(start_ingestion(adapters.temporal, asked.start))
     return answer
@@ -71,12 +67,25 @@ async def abandon_document(document_id: UUID, user: Writer, adapters: AdaptersDe
     """Give up what needs attention: an older version answers on, without one the document is `failed`."""
     document = DocumentId(document_id)
     async with transaction(adapters.engine) as connection:
-        await once.claim(connection, user.id)
+        first = await once.claim(connection, user.id)
         row = await documents.read(connection, user.id, document)
+        if not first and row.status != DocumentStatus.NEEDS_ATTENTION:
+            return await once.keep(connection, user.id, 202, Document.of(row))
         require(Operation.ABANDON, DocumentStatus(row.status))
-        await ask_parked(adapters.temporal, document, ABANDON_UPDATE)
-        row = await documents.read(connection, user.id, document)
-        return await once.keep(connection, user.id, 202, Document.of(row))
+    return await _ask_parked(adapters, once, user.id, document, ABANDON_UPDATE)
+
+
+async def _ask_parked(adapters: Adapters, once: Once, owner: UserId, document: DocumentId, update: str) -> Document:
+    """Ask the run while no transaction is open: a worker may take its time."""
+    try:
+        await ask_parked(adapters.temporal, document, update, update_id=once.effect_id(owner))
+    except (DomainError, RPCError):
+        async with transaction(adapters.engine) as connection:
+            await once.release(connection, owner)
+        raise
+    async with transaction(adapters.engine) as connection:
+        row = await documents.read(connection, owner, document)
+        return await once.keep(connection, owner, 202, Document.of(row))
 
 
 @router.post("/cancel", status_code=202, summary="Stop", responses=_ERRORS)

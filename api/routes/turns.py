@@ -65,9 +65,9 @@ async def cancel_turn(turn_id: UUID, user: Writer, adapters: AdaptersDep, once: 
     """Stop writing and keep what is written, as a `partial` answer. 409 where the turn has ended."""
     turn = TurnId(turn_id)
     async with transaction(adapters.engine) as connection:
-        await once.claim(connection, user.id)
+        first = await once.claim(connection, user.id)
         view = await turn_requests.read(connection, user.id, turn, lock=True)
-        if view.final:
+        if view.final and first:
             raise StateConflict("This turn has ended; there is nothing left to stop.")
         view = await turn_requests.close_unstarted(connection, user.id, turn, now=now())
     if not view.final:

@@ -1,6 +1,7 @@
 """Documents over HTTP: reading, listing, watching, putting right, deleting."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -17,12 +18,15 @@ from temporalio.client import Client
 
 from adapters.clock import now
 from adapters.postgres.documents import notify
+from adapters.postgres.ingestions import close
 from adapters.postgres.tables import document_contents, documents, ingestion_steps, ingestions
 from adapters.temporal.client import data_converter
 from adapters.wiring import Adapters
 from api.main import create_app
 from api.routes.ingestions import watch
+from domain.documents import IngestionRef
 from domain.ids import DocumentId
+from domain.steps import CloseIngestion
 from tests.api.conftest import Caller
 from tests.api.test_bots import make_bot
 from tests.api.test_uploads import publish, upload
@@ -153,7 +157,33 @@ async def test_cancelling_a_new_version_shows_the_old_one_again(owner: Caller, e
     assert shown["last_error"]["code"] == "cancelled"
     content = await owner.http.get(f"/api/v1/documents/{first['id']}/content")
     assert content.content == b"one"
+    flight = (await owner.http.get(f"/api/v1/documents/{first['id']}/ingestion")).json()
+    assert (flight["version"], flight["status"], flight["stage"]) == (2, "cancelled", None)
+    assert flight["last_error"] == shown["last_error"]
     assert (await upload(owner, first["bot_id"], b"two", "b.txt")).status_code == 202  # its bytes are free again
+    third = await owner.http.put(f"/api/v1/documents/{first['id']}/file", files={"file": ("b.txt", b"three")})
+    assert (third.status_code, third.json()["version"], third.json()["last_error"]) == (202, 3, None)
+
+
+async def test_the_bytes_of_a_version_that_failed_are_free_while_the_old_one_answers(
+    owner: Caller, engine: AsyncEngine
+) -> None:
+    first = await a_document(owner)
+    await publish(engine, first["id"])
+    await owner.http.put(f"/api/v1/documents/{first['id']}/file", files={"file": ("b.txt", b"two")})
+    async with engine.begin() as connection:
+        row = (await connection.execute(select(documents))).one()
+        ref = IngestionRef(
+            owner_id=row.owner_id, bot_id=row.bot_id, document_id=row.id, ingestion_id=row.current_ingestion_id
+        )
+        end = CloseIngestion(ref=ref, cancelled=False, code="no_text", message="None.")
+        await close(connection, end, now=now())
+
+    again = await upload(owner, first["bot_id"], b"one", "a.txt")
+    fresh = await upload(owner, first["bot_id"], b"two", "b.txt")
+
+    assert (again.status_code, again.json()["id"]) == (200, first["id"])
+    assert (fresh.status_code, fresh.json()["sha256"]) == (202, hashlib.sha256(b"two").hexdigest())
 
 
 async def test_an_operation_that_the_state_does_not_allow_is_409(owner: Caller, engine: AsyncEngine) -> None:

@@ -1,11 +1,15 @@
 """The same key and body answers what the first answered."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
+import pytest
 from httpx2 import AsyncClient
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Row, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from adapters.postgres import bots as bot_rows
 from adapters.postgres.tables import bots, idempotency_keys
 from tests.api.conftest import Caller
 
@@ -94,3 +98,29 @@ async def test_a_key_of_no_or_too_many_characters_is_422(owner: Caller) -> None:
     for key in ("", "x" * 256):
         response = await owner.http.post("/api/v1/bots", json={"name": "x"}, headers={"Idempotency-Key": key})
         assert response.status_code == 422
+
+
+async def test_a_twin_that_waits_too_long_is_told_to_come_back(
+    owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first request is stopped inside its transaction."""
+    reached, go = asyncio.Event(), asyncio.Event()
+    add = bot_rows.add
+
+    async def slow(connection: AsyncConnection, row: Mapping[str, Any]) -> Row[Any]:
+        reached.set()
+        await go.wait()
+        return await add(connection, row)
+
+    monkeypatch.setattr(bot_rows, "add", slow)
+    first = asyncio.create_task(owner.http.post("/api/v1/bots", json={"name": "x"}, headers=KEY))
+    await reached.wait()
+
+    twin = await owner.http.post("/api/v1/bots", json={"name": "x"}, headers=KEY)
+    go.set()
+
+    assert (twin.status_code, twin.json()["error"]["code"]) == (409, "idempotency_in_progress")
+    assert int(twin.headers["Retry-After"]) > 0
+    made = await first
+    again = await owner.http.post("/api/v1/bots", json={"name": "x"}, headers=KEY)
+    assert (made.status_code, again.json()) == (201, made.json())
