@@ -91,21 +91,38 @@ class Housekeeping:
         return Swept(count=count + await self._collect_blobs())
 
     async def _collect_blobs(self) -> int:
-        """Delete blobs that no document has: an upload that was not accepted, a writer that was too late.
+        """Delete blobs that nothing has: an upload that was not accepted, a writer that was too late.
 
         A look at every folder takes its time, so a process takes one an hour.
         """
         now = self._now()
         if self._collected_at is not None and now - self._collected_at < BLOBS_KEPT:
             return 0
-        old = [name async for name, changed in self._blobs.folders(blobs.DOCUMENTS) if changed < now - BLOBS_KEPT]
-        count = 0
-        for names in _batches(old, EXPIRY_BATCH):
+        before, count = now - BLOBS_KEPT, 0
+        folders = [folder async for folder in self._blobs.folders(blobs.DOCUMENTS)]
+        for batch in _batches(folders, EXPIRY_BATCH):
             async with transaction(self._engine) as connection:
+                names = [name for name, changed in batch if changed < before]
                 unowned = await housekeeping.without_document(connection, names)
             for document in unowned:
                 count += await self._blobs.delete_prefix(blobs.document_prefix(document))
+            gone = {str(document) for document in unowned}
+            count += await self._collect_versions([name for name, _ in batch if name not in gone], before=before)
         self._collected_at = now
+        return count
+
+    async def _collect_versions(self, documents: Sequence[str], *, before: datetime) -> int:
+        """Delete the blobs of a new version that a crash kept from being accepted."""
+        homes: dict[str, str] = {}
+        for document in documents:
+            prefix = f"{blobs.DOCUMENTS}{document}/"
+            homes |= {name: prefix async for name, changed in self._blobs.folders(prefix) if changed < before}
+        count = 0
+        for names in _batches(list(homes), EXPIRY_BATCH):
+            async with transaction(self._engine) as connection:
+                unowned = await housekeeping.without_ingestion(connection, names)
+            for version in unowned:
+                count += await self._blobs.delete_prefix(f"{homes[str(version)]}{version}/")
         return count
 
     async def _close_documents(self, seen: Iterable[housekeeping.UnfinishedDocument]) -> int:
@@ -146,5 +163,5 @@ async def _at_once(starts: Iterable[Awaitable[bool]]) -> int:
     return sum(await asyncio.gather(*(one(start) for start in starts)))
 
 
-def _batches(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (names[start : start + size] for start in range(0, len(names), size))
+def _batches(items: Sequence[RowT], size: int) -> Iterator[Sequence[RowT]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

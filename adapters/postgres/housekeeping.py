@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, TextClause, delete, select, text
+from sqlalchemy import Row, ScalarSelect, Select, TextClause, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.ingestions import close
@@ -163,7 +163,7 @@ async def unwanted_runs(connection: AsyncConnection, *, before: datetime, limit:
         & (documents.c.updated_at < before)
         & (ingestions.c.id != documents.c.current_ingestion_id)
         & (ingestions.c.status == IngestionStatus.CANCELLED)
-        & (ingestions.c.version == documents.c.version - 1)
+        & (ingestions.c.version == _last_begun())
     )
     query = (
         select(documents.c.id, ingestions.c.run_id)
@@ -173,6 +173,18 @@ async def unwanted_runs(connection: AsyncConnection, *, before: datetime, limit:
         .limit(limit)
     )
     return [UnwantedRun(DocumentId(row.id), row.run_id) for row in await connection.execute(query)]
+
+
+def _last_begun() -> ScalarSelect[Any]:
+    """The version before the newest that had a run: all runs of a document have one id, so only its can be open."""
+    each = ingestions.alias()
+    return (
+        select(func.max(each.c.version))
+        .where(each.c.document_id == documents.c.id, each.c.id != documents.c.current_ingestion_id)
+        .where(each.c.run_id.is_not(None))
+        .correlate(documents)
+        .scalar_subquery()
+    )
 
 
 # What should have a run
@@ -273,9 +285,20 @@ async def expire(connection: AsyncConnection, statement: TextClause, *, before: 
 
 async def without_document(connection: AsyncConnection, names: Sequence[str]) -> list[DocumentId]:
     """Pick the names that are ids, and of no document."""
-    ids = {UUID(name) for name in names if _UUID.fullmatch(name)}
+    ids = _ids(names)
     found = await connection.execute(select(documents.c.id).where(documents.c.id.in_(ids)))
     return [DocumentId(id_) for id_ in sorted(ids - set(found.scalars()))]
+
+
+async def without_ingestion(connection: AsyncConnection, names: Sequence[str]) -> list[IngestionId]:
+    """Pick the names that are ids, and of no version of a document."""
+    ids = _ids(names)
+    found = await connection.execute(select(ingestions.c.id).where(ingestions.c.id.in_(ids)))
+    return [IngestionId(id_) for id_ in sorted(ids - set(found.scalars()))]
+
+
+def _ids(names: Sequence[str]) -> set[UUID]:
+    return {UUID(name) for name in names if _UUID.fullmatch(name)}
 
 
 def _ingestion_query() -> Select[Any]:

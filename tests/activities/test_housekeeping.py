@@ -24,9 +24,9 @@ from adapters.postgres import tables
 from adapters.temporal.client import ensure_search_attributes
 from adapters.temporal.runs import is_open
 from domain import runs
-from domain.blobs import source_key
+from domain.blobs import document_prefix, ingestion_prefix, source_key
 from domain.documents import IngestionRef
-from domain.ids import DocumentId, answer_id
+from domain.ids import DocumentId, IngestionId, answer_id
 from domain.steps import HousekeepingTick
 from tests.rows import LONG_AGO, a_document, a_home, a_new_version, a_turn, count, row_of, store_chunks
 from tests.servers import temporal_server
@@ -154,6 +154,19 @@ async def test_the_run_of_a_superseded_version_is_told_to_stop_and_its_successor
     assert await was_cancelled(handle)
     await handle.terminate()
     assert await run(steps.sweep_pending) == 1
+
+
+async def test_a_superseded_run_is_told_to_stop_although_versions_between_never_ran(
+    engine: AsyncEngine, client: Client, steps: Housekeeping
+) -> None:
+    oldest = await a_document(engine, await a_home(engine), status="pending", ingestion="running", age=LONG_AGO)
+    handle = await an_open_run(client, runs.ingestion_run(oldest.document_id))
+    await set_run(engine, oldest, handle.first_execution_run_id, status="cancelled")
+    between = await a_new_version(engine, oldest)
+    await set_run(engine, between, None, status="cancelled")
+    await a_new_version(engine, oldest)
+    assert await run(steps.sweep_pending) == 0
+    assert await was_cancelled(handle)
 
 
 # Orphans
@@ -331,3 +344,18 @@ async def test_blobs_that_no_document_has_are_collected_after_an_hour(
 
 async def some_bytes() -> AsyncIterator[bytes]:
     yield b"Sentence 1."
+
+
+async def test_the_bytes_of_a_version_that_was_never_accepted_are_collected_and_its_documents_others_stay(
+    engine: AsyncEngine, blobs: FolderBlobStore, steps: Housekeeping, tmp_path: Path
+) -> None:
+    ref = await a_document(engine, await a_home(engine))
+    orphan, under_way = IngestionId(new_id()), IngestionId(new_id())
+    long_ago = (now() - 2 * LONG_AGO).timestamp()
+    for version in (ref.ingestion_id, orphan, under_way):
+        await blobs.put(source_key(ref.document_id, version), some_bytes())
+        if version != under_way:
+            os.utime(tmp_path / "blobs" / ingestion_prefix(ref.document_id, version), (long_ago, long_ago))
+    assert await run(steps.expire) == 1
+    left = {name async for name, _ in blobs.folders(document_prefix(ref.document_id))}
+    assert left == {str(ref.ingestion_id), str(under_way)}
