@@ -9,6 +9,18 @@ from opentelemetry import trace
 from structlog.typing import EventDict, Processor
 
 
+def _console(*, colors: bool) -> structlog.dev.ConsoleRenderer:
+    """Render for people. The default prints the local variables of each frame: passwords, documents, keys."""
+    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+
+
+# What fails before the settings are read is logged as well.
+structlog.configure(
+    processors=[structlog.stdlib.add_log_level, structlog.dev.set_exc_info, _console(colors=False)],
+    logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+)
+
+
 def configure_logs(*, level: str, style: Literal["console", "json"], service: str) -> None:
     """Send everything, the libraries' logs included, to standard error in one format."""
     shared: list[Processor] = [
@@ -29,7 +41,7 @@ def configure_logs(*, level: str, style: Literal["console", "json"], service: st
         cache_logger_on_first_use=True,
     )
     last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [_console(colors=sys.stderr.isatty())]
         if style == "console"
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
@@ -41,6 +53,10 @@ def configure_logs(*, level: str, style: Literal["console", "json"], service: st
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    # Uvicorn's own lines come in our format; requests are logged by `api/request_id.py`.
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = name != "uvicorn.access"
     for noisy in ("httpx", "httpx2", "google_genai", "sqlalchemy.engine", "temporalio.activity"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
+from adapters.logs import configure_logs
 from adapters.settings import Settings
 from adapters.wiring import Adapters, open_adapters
 from api import errors, idempotency
@@ -45,9 +46,11 @@ _TAGS = [
 
 
 def create_app(settings: Settings | None = None, adapters: Adapters | None = None) -> FastAPI:
-    """Build the API. Adapters that are given stay open; otherwise the lifespan opens and closes its own."""
+    """Build the API. Adapters that are given stay open; otherwise it is the process's main, and opens its own."""
     if settings is None:
         settings = adapters.settings if adapters is not None else Settings()
+    if adapters is None:
+        configure_logs(level=settings.log_level, style=settings.log_format, service="api")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

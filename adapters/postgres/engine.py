@@ -19,6 +19,7 @@ def open_engine(url: str, *, pool_size: int = 10, application: str = "chatsphere
         max_overflow=pool_size,
         pool_pre_ping=True,
         pool_timeout=10,
+        hide_parameters=True,  # or errors, and so logs, would quote documents and hashes of passwords
         connect_args={
             "timeout": 5,
             "server_settings": {
