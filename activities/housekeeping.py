@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.client import Client
 
-from adapters.postgres import housekeeping
+from adapters.postgres import expiry, housekeeping
 from adapters.postgres.engine import transaction
 from adapters.temporal.runs import cancel_run, is_open, open_runs, start_deletion, start_ingestion, start_turn
 from domain import blobs, runs, steps
@@ -81,12 +81,12 @@ class Housekeeping:
     async def expire(self, _tick: HousekeepingTick) -> Swept:
         """Delete what nobody will ask for again, in batches."""
         count = 0
-        for statement, kept in housekeeping.EXPIRIES:
+        for statement, kept in expiry.EXPIRIES:
             deleted = EXPIRY_BATCH
             while deleted >= EXPIRY_BATCH:
                 async with transaction(self._engine) as connection:
                     before = self._now() - kept
-                    deleted = await housekeeping.expire(connection, statement, before=before, limit=EXPIRY_BATCH)
+                    deleted = await expiry.expire(connection, statement, before=before, limit=EXPIRY_BATCH)
                 count += deleted
         return Swept(count=count + await self._collect_blobs())
 
@@ -103,7 +103,7 @@ class Housekeeping:
         for batch in _batches(folders, EXPIRY_BATCH):
             async with transaction(self._engine) as connection:
                 names = [name for name, changed in batch if changed < before]
-                unowned = await housekeeping.without_document(connection, names)
+                unowned = await expiry.without_document(connection, names)
             for document in unowned:
                 count += await self._blobs.delete_prefix(blobs.document_prefix(document))
             gone = {str(document) for document in unowned}
@@ -120,7 +120,7 @@ class Housekeeping:
         count = 0
         for names in _batches(list(homes), EXPIRY_BATCH):
             async with transaction(self._engine) as connection:
-                unowned = await housekeeping.without_ingestion(connection, names)
+                unowned = await expiry.without_ingestion(connection, names)
             for version in unowned:
                 count += await self._blobs.delete_prefix(f"{homes[str(version)]}{version}/")
         return count

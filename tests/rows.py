@@ -102,13 +102,13 @@ async def a_new_version(engine: AsyncEngine, old: IngestionRef, *, ingestion: st
 async def store_chunks(connection: AsyncConnection, ref: IngestionRef, count: int) -> None:
     """Chunks as an embed step stores them."""
     columns = ["ingestion_id", "ordinal", "id", "owner_id", "bot_id", "document_id", "content", "char_start",
-               "char_end", "heading_path", "embedding"]  # fmt: skip
+               "char_end", "page_starts", "heading_path", "embedding"]  # fmt: skip
     width = 768
     vector = np.zeros(width, dtype=np.float16)
     vector[0] = 1
     rows: list[tuple[Any, ...]] = [
         (ref.ingestion_id, number, chunk_id(ref.ingestion_id, number), ref.owner_id, ref.bot_id, ref.document_id,
-         f"Sentence {number}.", number, number + 1, [], HalfVector(vector))
+         f"Sentence {number}.", number, number + 1, [], [], HalfVector(vector))
         for number in range(count)
     ]  # fmt: skip
     if rows:
@@ -151,7 +151,7 @@ async def a_turn(
             await connection.execute(
                 insert(tables.turn_passages).values(
                     turn_id=turn, marker=1, chunk_id=new_id(), document_id=passages_of, document_name="Handbook",
-                    heading_path=[], content="Sentence 1.", score=0.5,
+                    page_starts=[], heading_path=[], content="Sentence 1.", score=0.5,
                 )
             )  # fmt: skip
     return TurnRef(owner_id=home.owner_id, bot_id=home.bot_id, conversation_id=conversation, turn_id=turn)

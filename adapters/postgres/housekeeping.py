@@ -3,14 +3,11 @@
 Nothing here commits; every statement is bounded.
 """
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import Row, ScalarSelect, Select, TextClause, delete, func, select, text
+from sqlalchemy import Row, ScalarSelect, Select, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.ingestions import close
@@ -21,8 +18,6 @@ from domain.documents import DocumentStatus, IngestionRef, IngestionStatus
 from domain.ids import BotId, ConversationId, DocumentId, IngestionId, TurnId, UserId
 from domain.messages import Failure
 from domain.steps import CloseIngestion, DeletionRef, TurnRef
-
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 WORKFLOW_LOST = "workflow_lost"
 _DOCUMENT_LOST = (
@@ -35,40 +30,6 @@ _VERSION_LOST = (
 _CANCELLED = "Cancelled by its owner. Press retry to take it up again."
 _TURN_LOST = Failure(
     code=WORKFLOW_LOST, message="The answer was stopped from outside before it was finished. Ask again."
-)
-
-# How long things are kept that nobody needs afterwards.
-EVENTS_KEPT = timedelta(hours=24)  # of finished turns: a client resumes within minutes
-KEYS_KEPT = timedelta(hours=24)  # idempotency
-TOKENS_KEPT = timedelta(days=7)  # expired refresh tokens: reuse of one still revokes its family
-
-_EXPIRE_EVENTS = text(
-    """
-    DELETE FROM turn_events WHERE ctid = ANY (ARRAY (
-        SELECT e.ctid FROM turn_events e JOIN turns t ON t.id = e.turn_id
-        WHERE e.created_at < :before AND t.finished_at < :before AND t.status IN ('complete', 'partial', 'failed')
-        LIMIT :limit
-    ))
-    """
-)
-_EXPIRE_KEYS = text(
-    """
-    DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY (
-        SELECT ctid FROM idempotency_keys WHERE created_at < :before LIMIT :limit
-    ))
-    """
-)
-_EXPIRE_TOKENS = text(
-    """
-    DELETE FROM refresh_tokens WHERE ctid = ANY (ARRAY (
-        SELECT ctid FROM refresh_tokens WHERE expires_at < :before LIMIT :limit
-    ))
-    """
-)
-EXPIRIES: tuple[tuple[TextClause, timedelta], ...] = (
-    (_EXPIRE_EVENTS, EVENTS_KEPT),
-    (_EXPIRE_KEYS, KEYS_KEPT),
-    (_EXPIRE_TOKENS, TOKENS_KEPT),
 )
 
 
@@ -275,30 +236,6 @@ async def lose_turn(connection: AsyncConnection, seen: UnfinishedTurn, *, now: d
     outcome = TurnOutcome.FAILED if row.draft is None else TurnOutcome.COMPLETE
     await finish(connection, seen.ref.turn_id, outcome, _TURN_LOST, now=now)
     return True
-
-
-async def expire(connection: AsyncConnection, statement: TextClause, *, before: datetime, limit: int) -> int:
-    """Delete some of what is older than `before`."""
-    result = await connection.execute(statement, {"before": before, "limit": limit})
-    return int(result.rowcount)
-
-
-async def without_document(connection: AsyncConnection, names: Sequence[str]) -> list[DocumentId]:
-    """Pick the names that are ids, and of no document."""
-    ids = _ids(names)
-    found = await connection.execute(select(documents.c.id).where(documents.c.id.in_(ids)))
-    return [DocumentId(id_) for id_ in sorted(ids - set(found.scalars()))]
-
-
-async def without_ingestion(connection: AsyncConnection, names: Sequence[str]) -> list[IngestionId]:
-    """Pick the names that are ids, and of no version of a document."""
-    ids = _ids(names)
-    found = await connection.execute(select(ingestions.c.id).where(ingestions.c.id.in_(ids)))
-    return [IngestionId(id_) for id_ in sorted(ids - set(found.scalars()))]
-
-
-def _ids(names: Sequence[str]) -> set[UUID]:
-    return {UUID(name) for name in names if _UUID.fullmatch(name)}
 
 
 def _ingestion_query() -> Select[Any]:
