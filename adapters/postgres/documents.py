@@ -76,6 +76,13 @@ async def read_ingestion(connection: AsyncConnection, ingestion: IngestionId) ->
     return (await connection.execute(select(ingestions).where(ingestions.c.id == ingestion))).one()
 
 
+async def state_of(connection: AsyncConnection, ingestion: IngestionId) -> tuple[str, int]:
+    """Tell an ingestion's status and epoch. Raises `NoResultFound` where it is gone."""
+    query = select(ingestions.c.status, ingestions.c.epoch).where(ingestions.c.id == ingestion)
+    row = (await connection.execute(query)).one()
+    return row.status, row.epoch
+
+
 async def steps_of(connection: AsyncConnection, ingestion: IngestionId) -> list[Row[Any]]:
     """List what an ingestion's steps took, in the order of their first attempts."""
     query = select(ingestion_steps).where(ingestion_steps.c.ingestion_id == ingestion)
@@ -94,8 +101,8 @@ async def read_deletion(connection: AsyncConnection, owner: UserId, deletion: UU
 
 async def count_by_status(connection: AsyncConnection) -> dict[str, int]:
     """Count all owners' documents, for operators."""
-    query = select(documents.c.status, func.count()).group_by(documents.c.status)
-    found: dict[str, int] = dict(row.tuple() for row in await connection.execute(query))
+    query = select(documents.c.status, func.count().label("number")).group_by(documents.c.status)
+    found: dict[str, int] = {row.status: row.number for row in await connection.execute(query)}
     return {status: found.get(status, 0) for status in DocumentStatus}
 
 

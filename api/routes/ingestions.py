@@ -16,7 +16,7 @@ from adapters.postgres import document_requests, documents
 from adapters.postgres.engine import transaction
 from adapters.postgres.notifications import wait_for
 from adapters.temporal.ingestions import PendingActivity, ask_parked, pending_activities
-from adapters.temporal.runs import cancel_run, start_ingestion
+from adapters.temporal.runs import cancel_run
 from adapters.wiring import Adapters
 from api.dependencies import AdaptersDep, Reader, SettingsDep, Writer
 from api.errors import responses
@@ -30,7 +30,7 @@ from api.schemas.documents import (
     StepRecord,
     WorkflowLink,
 )
-from api.starting import started
+from api.starting import start_soon, started
 from api.streaming import event_stream
 from domain.documents import FINAL, DocumentStatus, Operation, require
 from domain.errors import DomainError, NotFound
@@ -40,6 +40,11 @@ from domain.runs import ABANDON_UPDATE, RETRY_UPDATE, ingestion_run
 router = APIRouter(prefix="/documents/{document_id}", tags=["Documents"])
 log = structlog.get_logger(__name__)
 
+_PROGRESS = """\
+event: document.progress
+data: {"id":"0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d","status":"processing","stage":"embedding"}
+
+"""
 _POLL = 2.0  # covers a notification that was lost
 _PATIENCE = 2.0
 _ERRORS = responses(400, 401, 403, 404, 409)
@@ -58,7 +63,7 @@ async def retry_document(document_id: UUID, user: Writer, adapters: AdaptersDep,
     if asked.parked:
         return await _ask_parked(adapters, once, user.id, document, RETRY_UPDATE)
     if asked.start is not None:
-        await started(start_ingestion(adapters.temporal, asked.start))
+        await start_soon(adapters, asked.start)
     return answer
 
 
@@ -145,7 +150,7 @@ async def get_ingestion(document_id: UUID, user: Reader, adapters: AdaptersDep, 
     response_class=EventSourceResponse,
     responses={
         200: {
-            "content": {"text/event-stream": {}},
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _PROGRESS}},
             "description": "`document.progress`, `document.needs_attention`, then one of `document.ready`, "
             "`document.failed`, `document.cancelled`, `document.deleted`; data is the document.",
         },

@@ -13,14 +13,14 @@ from adapters.ids import new_id
 from adapters.postgres import bots, documents, uploads
 from adapters.postgres.engine import transaction
 from adapters.postgres.uploads import Accepted, Upload
-from adapters.temporal.runs import cancel_run, start_ingestion
+from adapters.temporal.runs import cancel_run
 from adapters.wiring import Adapters
 from api.body_limit import too_large
 from api.dependencies import AdaptersDep, SettingsDep, Writer
 from api.errors import responses
 from api.idempotency import Once, OnceDep, Replay
 from api.schemas.documents import Document, NewText
-from api.starting import started
+from api.starting import start_soon, started
 from api.uploads import clean_name, receive
 from domain.blobs import ingestion_prefix, source_key
 from domain.documents import DocumentStatus, Format, Operation, SourceType, require
@@ -43,7 +43,8 @@ _FORM: dict[str, Any] = {
                         "file": {"type": "string", "format": "binary", "description": "PDF, plain text or Markdown."},
                         "name": {"type": "string", "maxLength": 255, "description": "Default: the file's own name."},
                     },
-                }
+                },
+                "example": {"file": "(the file's bytes)", "name": "handbook.pdf"},
             }
         },
     }
@@ -173,7 +174,7 @@ async def _take(
         return shown
     if accepted.superseded_run is not None:
         await started(cancel_run(adapters.temporal, ingestion_run(document), run_id=accepted.superseded_run))
-    await started(start_ingestion(adapters.temporal, accepted.new))
+    await start_soon(adapters, accepted.new)
     return shown
 
 
