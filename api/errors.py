@@ -79,10 +79,44 @@ _DESCRIPTIONS = {
 }
 
 
+_EXAMPLES: dict[int, tuple[Kind, str, str]] = {
+    400: (Kind.INVALID_REQUEST, "invalid_json", "The body is not valid JSON."),
+    401: (Kind.AUTHENTICATION, "token_expired", "The access token has expired. Refresh it, or log in again."),
+    403: (Kind.PERMISSION, "permission_denied", "This API key lacks the scope write."),
+    404: (Kind.NOT_FOUND, "not_found", "You have no document of this id."),
+    409: (Kind.CONFLICT, "invalid_state", "This turn has ended; there is nothing left to stop."),
+    413: (
+        Kind.PAYLOAD_TOO_LARGE,
+        "payload_too_large",
+        "The file is larger than 52428800 bytes, the most that is taken.",
+    ),
+    415: (Kind.UNSUPPORTED_MEDIA, "unsupported_format", "The file is a ZIP or Office file, which is not read."),
+    422: (Kind.INVALID_REQUEST, "invalid_request", "name: Field required."),
+    429: (Kind.RATE_LIMIT, "rate_limited", "Too many requests. Wait a minute."),
+    500: (Kind.INTERNAL, "internal", "Something went wrong on the server. Report the request id."),
+    502: (Kind.PROVIDER, "provider_unavailable", "The model provider does not answer. Try again."),
+    503: (Kind.INTERNAL, "unavailable", "The database does not answer just now. Try again in a few seconds."),
+}
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe error answers for OpenAPI; every route has 422, 500 and 503."""
     wanted = sorted({*statuses, 422, 500, 503})
-    return {status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]} for status in wanted}
+    return {
+        status: {
+            "model": ErrorBody,
+            "description": _DESCRIPTIONS[status],
+            "content": {"application/json": {"example": _example(status)}},
+        }
+        for status in wanted
+    }
+
+
+def _example(status: int) -> dict[str, Any]:
+    kind, code, message = _EXAMPLES[status]
+    param = "name" if status == 422 else None
+    said = {"type": kind.value, "code": code, "message": message, "param": param}
+    return {"error": {**said, "request_id": "0199f0c4b8e97b6c8a516d2f0e9c7b11", "details": None}}
 
 
 def problem(

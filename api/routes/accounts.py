@@ -1,6 +1,6 @@
 """Registration, tokens and the profile."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
@@ -16,7 +16,7 @@ from adapters.settings import Settings
 from api.dependencies import AdaptersDep, Person, Reader, SettingsDep, TransactionDep
 from api.errors import responses
 from api.idempotency import OnceDep
-from api.schemas.accounts import ChangeProfile, Me, Refresh, Register, Tokens, Usage, User
+from api.schemas.accounts import AccountUsage, ChangeProfile, Me, Refresh, Register, Tokens, User
 from api.security import digest, hash_password, issue_access_token, new_refresh_token, verify_password
 from domain.errors import AlreadyExists, TokenExpired, TokenReused, Unauthenticated
 from domain.ids import UserId
@@ -37,7 +37,18 @@ async def register(body: Register, adapters: AdaptersDep, once: OnceDep) -> User
         return await once.keep(connection, None, 201, User(**_profile(user)))
 
 
-@router.post("/auth/token", summary="Log in", responses=responses(400, 401, 409))
+_LOGIN: dict[str, Any] = {
+    "requestBody": {
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "example": {"username": "ada@example.com", "password": "correct horse battery"}
+            }
+        }
+    }
+}
+
+
+@router.post("/auth/token", summary="Log in", responses=responses(400, 401, 409), openapi_extra=_LOGIN)
 async def create_token(
     form: Annotated[OAuth2PasswordRequestForm, Depends()],
     adapters: AdaptersDep,
@@ -133,4 +144,4 @@ def _profile(row: Row[tuple[object, ...]]) -> dict[str, object]:
 
 async def _me(connection: AsyncConnection, row: Row[tuple[object, ...]]) -> Me:
     used = await accounts.usage(connection, UserId(row.id))
-    return Me(**_profile(row), usage=Usage(**used._mapping))
+    return Me(**_profile(row), usage=AccountUsage(**used._mapping))

@@ -18,7 +18,7 @@ from api.idempotency import REPLAYED, OnceDep
 from api.pagination import ListingDep
 from api.schemas.base import ListOf
 from api.schemas.conversations import Conversation, ConversationBody, ConversationChange, Message, MessageBody
-from api.schemas.turns import Turn
+from api.schemas.turns import EVENTS, Turn
 from api.starting import started
 from api.streaming import ended, event_stream, turn_stream
 from api.turn_start import start_soon
@@ -30,17 +30,11 @@ router = APIRouter(tags=["Conversations"])
 # A client, or a proxy before it, gives up waiting at about this age of a request; the turn goes on.
 _WAIT = timedelta(seconds=120)
 
-_EVENTS = """\
-id: 4
-event: message.delta
-data: {"text":"The handbook says "}
-
-"""
 _POSTED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "With `stream` or `Accept: text/event-stream`: the turn's events, ending with `message.completed`,"
         " `turn.failed` or `turn.cancelled`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENTS}},
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EVENTS}},
     },
     202: {"model": Turn, "description": "With `Prefer: respond-async`, or when the answer takes longer than 120 s."},
 }

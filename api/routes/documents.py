@@ -53,7 +53,10 @@ async def get_document(document_id: UUID, user: Reader, connection: TransactionD
     summary="Download a document",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"application/octet-stream": {}}, "description": "The bytes as they were uploaded."},
+        200: {
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "description": "The bytes as they were uploaded.",
+        },
         **responses(401, 403, 404),
     },
 )

@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
@@ -30,9 +30,14 @@ _PATIENCE = 3.0
 
 State = Literal["ok", "failed"]
 
+_METRICS = {"schema": {"type": "string"}, "example": 'chatsphere_documents{status="ready"} 14.0\n'}
+_CHECKED = ("database", "temporal", "migrations")
+
 
 class Alive(Answer):
     """The process answers."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ok"}})
 
     status: Literal["ok"] = "ok"
 
@@ -47,6 +52,8 @@ class Checks(Answer):
 
 class Ready(Answer):
     """Whether requests can be served now."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ok", "checks": dict.fromkeys(_CHECKED, "ok")}})
 
     status: State
     checks: Checks
@@ -78,7 +85,7 @@ async def readyz(adapters: AdaptersDep, response: Response) -> Ready:
     "/metrics",
     summary="Prometheus metrics",
     response_class=Response,
-    responses={**responses(), 200: {"content": {"text/plain": {}}, "description": "Prometheus' text format."}},
+    responses={**responses(), 200: {"content": {"text/plain": _METRICS}, "description": "Prometheus' text format."}},
 )
 async def metrics(request: Request, adapters: AdaptersDep) -> Response:
     """Give counts and times of requests, and documents by status."""

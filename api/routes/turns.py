@@ -14,7 +14,7 @@ from adapters.wiring import Adapters
 from api.dependencies import AdaptersDep, Reader, TransactionDep, Writer
 from api.errors import responses
 from api.idempotency import OnceDep
-from api.schemas.turns import Turn
+from api.schemas.turns import EVENTS, Turn
 from api.streaming import ended, event_stream, turn_stream
 from domain import runs
 from domain.errors import StateConflict
@@ -29,7 +29,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`turn.started`, `turn.retrieved`, `message.delta`, `message.reset`, and at the end one of "
         "`message.completed`, `turn.failed`, `turn.cancelled`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EVENTS}},
     }
 }
 

@@ -1,6 +1,6 @@
 """Building blocks of requests and answers."""
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -61,8 +61,17 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+def _show_one(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    (item,) = get_args(model.model_fields["data"].annotation)
+    extra = getattr(item, "model_config", {}).get("json_schema_extra")
+    if isinstance(extra, dict):
+        schema["example"] = {"object": "list", "data": [extra["example"]], "has_more": False, "next": None}
+
+
 class ListOf(Answer, Generic[ItemT]):
     """One page of a list."""
+
+    model_config = ConfigDict(json_schema_extra=_show_one)
 
     object: Literal["list"] = "list"
     data: list[ItemT]

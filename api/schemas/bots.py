@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from api.schemas.base import Answer, Body, Name
 from domain.bots import AgentType, BotConfiguration, BotStatus
+from domain.retrieval import SearchMode
 
 
 def _supported(configuration: BotConfiguration) -> BotConfiguration:
@@ -60,6 +61,24 @@ class BotBody(Body):
     configuration: Configuration = BotConfiguration()
 
 
+class RetrievalChange(Body):
+    """Keys as in a bot's `configuration.retrieval`; what is left out stays."""
+
+    top_k: int | None = None
+    min_score: float | None = None
+    mode: SearchMode | None = None
+
+
+class ConfigurationChange(Body):
+    """Keys as in a bot's `configuration`; what is left out stays."""
+
+    system_prompt: str | None = None
+    agent_type: AgentType | None = None
+    history_messages: int | None = None
+    retrieval: RetrievalChange | None = None
+    tools: list[str] | None = None
+
+
 class BotChange(Body):
     """What is given is changed; `configuration` is merged key by key."""
 
@@ -72,13 +91,25 @@ class BotChange(Body):
     temperature: Temperature | None = None
     is_public: bool | None = None
     status: BotStatus | None = None
-    configuration: Annotated[
-        dict[str, Any] | None, Field(description="Keys as in a bot's `configuration`; what is left out stays.")
-    ] = None
+    configuration: ConfigurationChange | None = None
+
+
+_BOT: dict[str, Any] = {
+    "id": "0199f0c4-0003-7b6c-8a51-6d2f0e9c7b11",
+    "model": None,
+    "is_public": False,
+    "status": "active",
+    **_EXAMPLE,
+    "configuration": BotConfiguration().model_dump(mode="json"),
+    "created_at": "2026-11-21T12:00:00Z",
+    "updated_at": "2026-11-21T12:00:00Z",
+}
 
 
 class Bot(Answer):
     """A bot."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _BOT})
 
     id: UUID
     name: Annotated[str, Field(examples=["Handbook"])]

@@ -28,7 +28,7 @@ Question = Annotated[
     Field(description="1 to 16,000 characters, not blank."),
 ]
 
-_ANSWER: dict[str, Any] = {
+ANSWER: dict[str, Any] = {
     "id": "5a2f3c1e-8d0b-5e6a-9a47-0f1d2c3b4a59",
     "conversation_id": "0199f0c4-b8e9-7b6c-8a51-6d2f0e9c7b11",
     "turn_id": "0199f0c4-c0de-7a10-9f3e-2b1a0c9d8e77",
@@ -69,8 +69,20 @@ class ConversationChange(Body):
     title: Title | None = None
 
 
+_CONVERSATION: dict[str, Any] = {
+    "id": "0199f0c4-b8e9-7b6c-8a51-6d2f0e9c7b11",
+    "bot_id": "0199f0c4-0003-7b6c-8a51-6d2f0e9c7b11",
+    "title": "Leave and travel",
+    "running_turn_id": None,
+    "created_at": "2026-11-21T12:00:00Z",
+    "updated_at": "2026-11-21T12:00:00Z",
+}
+
+
 class Conversation(Answer):
     """A conversation with a bot."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _CONVERSATION})
 
     id: UUID
     bot_id: UUID
@@ -92,4 +104,4 @@ class MessageBody(Body):
 class Message(messages.Message):
     """A message. An answer that failed has an `error`, one that was stopped the status `partial`."""
 
-    model_config = ConfigDict(json_schema_extra={"example": _ANSWER})
+    model_config = ConfigDict(json_schema_extra={"example": ANSWER})

@@ -1,17 +1,31 @@
 """Deletions on the wire."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from sqlalchemy import Row
 
 from api.schemas.base import Answer
 
+_RECEIPT: dict[str, Any] = {
+    "id": "0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d",
+    "kind": "document",
+    "bot_id": "0199f0c4-0003-7b6c-8a51-6d2f0e9c7b11",
+    "document_id": "0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d",
+    "status": "complete",
+    "documents": 1,
+    "chunks": 807,
+    "created_at": "2026-11-21T12:00:00Z",
+    "finished_at": "2026-11-21T12:00:01Z",
+}
+
 
 class Deletion(Answer):
     """The receipt of a deletion."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _RECEIPT})
 
     id: Annotated[UUID, Field(description="Of what is deleted.")]
     kind: Literal["bot", "document"]

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 from sqlalchemy import Row
 
 from api.schemas.base import Answer, Body
@@ -32,8 +32,31 @@ class Progress(Answer):
     chunks_total: int | None
 
 
+_DOCUMENT: dict[str, Any] = {
+    "id": "0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d",
+    "bot_id": "0199f0c4-0003-7b6c-8a51-6d2f0e9c7b11",
+    "name": "handbook.pdf",
+    "source_type": "file",
+    "content_type": "application/pdf",
+    "size_bytes": 1048576,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "status": "needs_attention",
+    "stage": "extracting",
+    "progress": {"pages_done": 0, "pages_total": 300, "chunks_done": 0, "chunks_total": None},
+    "version": 1,
+    "page_count": None,
+    "chunk_count": None,
+    "last_error": {"code": "no_text", "message": "The PDF has no text. Upload a searchable version (OCR)."},
+    "created_at": "2026-11-21T12:00:00Z",
+    "updated_at": "2026-11-21T12:00:02Z",
+    "ready_at": None,
+}
+
+
 class Document(Answer):
     """A document. Size, hash and version are of the newest version; the active one answers until that is ready."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _DOCUMENT})
 
     id: UUID
     bot_id: UUID
@@ -64,8 +87,13 @@ class Document(Answer):
         )
 
 
+_TEXT: dict[str, Any] = {"name": "leave.md", "text": "# Leave\n\nEveryone has 30 days."}
+
+
 class NewText(Body):
     """A document that comes as text."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _TEXT})
 
     name: Annotated[
         str,
@@ -75,8 +103,23 @@ class NewText(Body):
     text: Annotated[str, Field(min_length=1, examples=["# Leave\n\nEveryone has 30 days."])]
 
 
+_CHUNK: dict[str, Any] = {
+    "id": "9b1c2d3e-4f50-5a6b-8c7d-8e9fa0b1c2d3",
+    "document_id": "0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d",
+    "ordinal": 0,
+    "content": "Everyone has thirty days of leave.",
+    "page_from": 12,
+    "page_to": 12,
+    "char_start": 0,
+    "char_end": 34,
+    "heading_path": ["Leave"],
+}
+
+
 class Chunk(Answer):
     """A piece of a document, as it is searched."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _CHUNK})
 
     id: UUID
     document_id: UUID
@@ -133,8 +176,57 @@ class WorkflowLink(Answer):
     reachable: Annotated[bool, Field(description="False: the engine does not answer, `pending` is not known.")]
 
 
+_FLIGHT: dict[str, Any] = {
+    "id": "0199f0c4-a222-7c22-8d33-4e5f6a7b8c9d",
+    "document_id": "0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d",
+    "version": 1,
+    "status": "running",
+    "stage": "embedding",
+    "runs": 1,
+    "steps": [
+        {
+            "step": "extract",
+            "part": 0,
+            "state": "completed",
+            "attempts": 1,
+            "seconds": 0.31,
+            "started_at": "2026-11-21T12:00:00Z",
+            "finished_at": "2026-11-21T12:00:01Z",
+            "last_error": None,
+        }
+    ],
+    "pending": [
+        {
+            "step": "embed",
+            "attempt": 2,
+            "running": False,
+            "next_retry_at": "2026-11-21T12:00:30Z",
+            "last_error": {"code": "provider_rate_limited", "message": "The provider asks for a pause."},
+        }
+    ],
+    "next_retry_at": "2026-11-21T12:00:30Z",
+    "last_error": None,
+    "model_calls": {"made": 3, "needed": 9},
+    "model_tokens": 52000,
+    "chunks_stored": 300,
+    "chunks_planned": 807,
+    "embedding_model": "gemini-embedding-001",
+    "workflow": {
+        "id": "ingest/0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d",
+        "run_id": "0199f0c4-a333-7c22-8d33-4e5f6a7b8c9d",
+        "url": "http://127.0.0.1:8233/namespaces/default/workflows/…/history",
+        "reachable": True,
+    },
+    "created_at": "2026-11-21T12:00:00Z",
+    "started_at": "2026-11-21T12:00:00Z",
+    "finished_at": None,
+}
+
+
 class Ingestion(Answer):
     """The flight record of the newest version's ingestion."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _FLIGHT})
 
     id: UUID
     document_id: UUID

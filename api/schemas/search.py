@@ -26,8 +26,21 @@ class SearchBody(Body):
     mode: Annotated[SearchMode | None, Field(description="Null is the bot's own mode.")] = None
 
 
+_FOUND: dict[str, Any] = {
+    "chunk_id": "9b1c2d3e-4f50-5a6b-8c7d-8e9fa0b1c2d3",
+    "document_id": "0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d",
+    "document_name": "handbook.pdf",
+    "page": 12,
+    "content": "Everyone has thirty days of leave.",
+    "score": 0.94,
+    "similarity": 0.81,
+}
+
+
 class Found(Answer):
     """One chunk. `score` lies between 0 and 1; compare scores of one mode only."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _FOUND})
 
     chunk_id: UUID
     document_id: UUID

@@ -1,20 +1,41 @@
 """Turns on the wire."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from adapters.postgres.turn_requests import TurnView
 from api.schemas.base import Answer
-from api.schemas.conversations import Message
+from api.schemas.conversations import ANSWER, Message
 from domain.conversation import TurnStatus
 from domain.messages import Failure
+
+EVENTS = """\
+id: 4
+event: message.delta
+data: {"text":"The handbook says "}
+
+"""
+_TURN: dict[str, Any] = {
+    "id": "0199f0c4-c0de-7a10-9f3e-2b1a0c9d8e77",
+    "conversation_id": "0199f0c4-b8e9-7b6c-8a51-6d2f0e9c7b11",
+    "bot_id": "0199f0c4-0003-7b6c-8a51-6d2f0e9c7b11",
+    "status": "complete",
+    "question_id": "0199f0c4-0004-7b6c-8a51-6d2f0e9c7b11",
+    "attempts": 1,
+    "answer": ANSWER,
+    "error": None,
+    "created_at": "2026-11-21T12:00:00Z",
+    "finished_at": "2026-11-21T12:00:03Z",
+}
 
 
 class Turn(Answer):
     """The answering of one message."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _TURN})
 
     id: UUID
     conversation_id: UUID

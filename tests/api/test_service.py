@@ -1,14 +1,18 @@
 """What operators ask, and the OpenAPI document."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from httpx2 import AsyncClient
+from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.schemas.base import Answer, Body
+from api.schemas.conversations import Message
 from tests.api.conftest import Caller
 
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -96,3 +100,59 @@ def test_every_post_takes_an_idempotency_key(schema: dict[str, Any]) -> None:
     for name, operation in operations(schema):
         if name.startswith("post "):
             assert "Idempotency-Key" in {each["name"] for each in operation.get("parameters", [])}, name
+
+
+def media(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every body that is taken or given."""
+    for name, operation in operations(schema):
+        bodies = {"request": operation.get("requestBody", {}), **operation["responses"]}
+        for where, body in bodies.items():
+            for kind, content in body.get("content", {}).items():
+                yield f"{name} {where} {kind}", content
+
+
+def parts(schema: dict[str, Any], shape: dict[str, Any]) -> list[dict[str, Any]]:
+    """A body's schema, or those that it may be."""
+    found = []
+    for each in shape.get("anyOf", [shape]):
+        name = each.get("$ref", "").rsplit("/", 1)[-1]
+        found.append(schema["components"]["schemas"][name] if name else each)
+    return found
+
+
+def test_every_body_has_a_schema_and_an_example(schema: dict[str, Any]) -> None:
+    for name, content in media(schema):
+        assert content.get("schema"), name
+        shapes = parts(schema, content["schema"])
+        binary = any(shape.get("format") == "binary" for shape in shapes)
+        assert binary or "example" in content or any("example" in shape for shape in shapes), name
+
+
+def test_no_field_of_a_body_may_be_anything(schema: dict[str, Any]) -> None:
+    described = {"type", "$ref", "anyOf", "allOf", "oneOf", "const", "enum"}
+    for name, shape in schema["components"]["schemas"].items():
+        for field, value in shape.get("properties", {}).items():
+            assert described & set(value), (name, field)
+            assert value.get("additionalProperties") is not True, (name, field)
+
+
+def test_schemas_have_names_that_a_generated_client_can_use(schema: dict[str, Any]) -> None:
+    assert not [name for name in schema["components"]["schemas"] if "__" in name]
+
+
+def models(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for model in base.__subclasses__():
+        yield model
+        yield from models(model)
+
+
+@pytest.mark.usefixtures("app")
+def test_every_example_is_what_the_server_takes_or_gives() -> None:
+    shown = 0
+    shapes: list[type[BaseModel]] = [*models(Body), *models(Answer), Message]
+    for model in shapes:
+        example = model.model_json_schema().get("example")
+        if example is not None:
+            model.model_validate_json(json.dumps(example))
+            shown += 1
+    assert shown > 20
