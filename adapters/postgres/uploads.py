@@ -81,13 +81,15 @@ async def replace(connection: AsyncConnection, owner: UserId, document: Document
     if row.sha256 == upload.sha256:
         return Accepted(row)
     bot = BotId(row.bot_id)
-    if not await _take_content(connection, bot, document, upload.sha256):
+    while not await _take_content(connection, bot, document, upload.sha256):
         holder = await _holder(connection, bot, upload.sha256)
-        if holder != document:
+        if holder == document:
+            break
+        if holder is not None:  # else it has been deleted just now
             raise AlreadyExists(
                 "Another document of this bot has the same content.",
                 param="file",
-                details={} if holder is None else {"document_id": str(holder)},
+                details={"document_id": str(holder)},
             )
     superseded = await _supersede(connection, document)
     latest = select(func.max(ingestions.c.version)).where(ingestions.c.document_id == document)

@@ -1,15 +1,20 @@
 """Retry and abandon reach the run that waits for a person, as Updates."""
 
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import workflow
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from adapters.temporal.ingestions import ask_parked
+from api.routes import ingestions as ingestion_routes
 from domain.documents import IngestionRef
+from domain.ids import DocumentId
 from domain.runs import ABANDON_UPDATE, INGEST_DOCUMENT, RETRY_UPDATE
 from domain.steps import Queue
 from tests.api.conftest import Caller
@@ -72,3 +77,48 @@ async def test_an_update_that_the_run_refuses_is_409(owner: Caller, engine: Asyn
     response = await owner.http.post(f"/api/v1/documents/{document['id']}/abandon")
 
     assert (response.status_code, response.json()["error"]["code"]) == (409, "invalid_state")
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("then", ["needs_attention", "processing"])
+async def test_after_a_crash_between_the_update_and_the_answer_the_same_request_asks_no_second_time(
+    owner: Caller, engine: AsyncEngine, temporal: Client, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    document = await a_document(owner)
+    await set_state(engine, document["id"], "needs_attention", "parked")
+    url, key = f"/api/v1/documents/{document['id']}/retry", {"Idempotency-Key": "once"}
+
+    async def asked_and_lost(client: Client, asked: DocumentId, update: str, *, update_id: UUID) -> None:
+        await ask_parked(client, asked, update, update_id=update_id)
+        raise RuntimeError("The process ends here.")
+
+    with monkeypatch.context() as crashing:
+        crashing.setattr(ingestion_routes, "ask_parked", asked_and_lost)
+        assert (await owner.http.post(url, headers=key)).status_code == 500
+    await set_state(engine, document["id"], then, "running")
+
+    again = await owner.http.post(url, headers=key)
+
+    assert (again.status_code, again.json()["status"]) == (202, then), again.text
+    history = await temporal.get_workflow_handle(f"ingest/{document['id']}").fetch_history()
+    accepted = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+    assert [event.event_type for event in history.events].count(accepted) == 1
+    assert (await owner.http.post(url, headers=key)).headers["Idempotent-Replayed"] == "true"
+
+
+@pytest.mark.usefixtures("worker")
+async def test_no_connection_is_held_while_the_run_is_asked(
+    owner: Caller, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = await a_document(owner)
+    await set_state(engine, document["id"], "needs_attention", "parked")
+    held: list[str] = []
+
+    async def looked(client: Client, asked: DocumentId, update: str, *, update_id: UUID) -> None:
+        held.append(engine.pool.status())
+        await ask_parked(client, asked, update, update_id=update_id)
+
+    monkeypatch.setattr(ingestion_routes, "ask_parked", looked)
+    assert (await owner.http.post(f"/api/v1/documents/{document['id']}/retry")).status_code == 202
+
+    assert "Current Checked out connections: 0" in held[0]
