@@ -98,7 +98,8 @@ class Housekeeping:
         now = self._now()
         if self._collected_at is not None and now - self._collected_at < BLOBS_KEPT:
             return 0
-        before, count = now - BLOBS_KEPT, 0
+        before = now - BLOBS_KEPT
+        count = await self._blobs.drop_unfinished(before)
         folders = [folder async for folder in self._blobs.folders(blobs.DOCUMENTS)]
         for batch in _batches(folders, EXPIRY_BATCH):
             async with transaction(self._engine) as connection:

@@ -71,6 +71,10 @@ class FolderBlobStore:
             raise ValueError("A prefix ends in a slash.")
         return await asyncio.to_thread(self._delete, self._path(prefix.removesuffix("/")))
 
+    async def drop_unfinished(self, before: datetime) -> int:
+        """Drop what writers that died left of blobs; one that still writes has touched its file since."""
+        return await asyncio.to_thread(_drop_older, self._root / _UNFINISHED, before.timestamp())
+
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
             raise ValueError(
@@ -161,6 +165,17 @@ def _folders(folder: Path) -> list[tuple[str, datetime]]:
                 if entry.is_dir(follow_symlinks=False):
                     found.append((entry.name, datetime.fromtimestamp(entry.stat().st_mtime, UTC)))
     return found
+
+
+def _drop_older(folder: Path, before: float) -> int:
+    count = 0
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # it was finished meanwhile
+                if entry.stat().st_mtime < before:
+                    Path(entry.path).unlink()
+                    count += 1
+    return count
 
 
 def _missing() -> NotFound:

@@ -143,3 +143,6 @@ class BlobStore(Protocol):
 
     async def delete_prefix(self, prefix: str) -> int:
         """Delete every blob under `prefix`; answers how many there were. Twice is as good as once."""
+
+    async def drop_unfinished(self, before: datetime) -> int:
+        """Drop what writers that died left of blobs, if it is older than that; answers how many there were."""

@@ -359,3 +359,16 @@ async def test_the_bytes_of_a_version_that_was_never_accepted_are_collected_and_
     assert await run(steps.expire) == 1
     left = {name async for name, _ in blobs.folders(document_prefix(ref.document_id))}
     assert left == {str(ref.ingestion_id), str(under_way)}
+
+
+async def test_what_a_killed_upload_left_is_dropped_and_one_that_goes_on_is_not(
+    steps: Housekeeping, tmp_path: Path
+) -> None:
+    folder = tmp_path / "blobs" / ".unfinished"
+    folder.mkdir(parents=True)
+    long_ago = (now() - 2 * LONG_AGO).timestamp()
+    for name in ("killed", "going_on"):
+        (folder / name).write_bytes(b"half of it")
+    os.utime(folder / "killed", (long_ago, long_ago))
+    assert await run(steps.expire) == 1
+    assert [path.name for path in folder.iterdir()] == ["going_on"]
