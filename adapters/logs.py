@@ -30,6 +30,7 @@ def configure_logs(*, level: str, style: Literal["console", "json"], service: st
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_trace,
+        _drop_colors,
     ]
     structlog.configure(
         processors=[
@@ -66,4 +67,9 @@ def _add_trace(_logger: object, _method: str, event: EventDict) -> EventDict:
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace_id"] = format(context.trace_id, "032x")
+    return event
+
+
+def _drop_colors(_logger: object, _method: str, event: EventDict) -> EventDict:
+    event.pop("color_message", None)  # Uvicorn's second copy of each line
     return event
