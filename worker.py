@@ -16,7 +16,7 @@ from adapters.temporal.runs import ensure_housekeeping
 from adapters.temporal.tuning import worker_options
 from adapters.wiring import Adapters, open_adapters
 from domain.steps import Queue
-from workflows import WORKFLOWS
+from workflows.registry import WORKFLOWS
 from workflows.sandbox import workflow_runner
 
 

@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from activities.flight import this_attempt
-from activities.heartbeat import heartbeats
 from adapters.postgres import flight, ingestions
 from adapters.postgres.engine import transaction
 from domain import blobs, steps
@@ -57,8 +56,7 @@ class Chunking:
         async with transaction(self._engine) as connection:
             row = await ingestions.enter(connection, ref, Stage.CHUNKING, now=self._now())
         with tempfile.TemporaryDirectory(prefix="chatsphere-chunk-", ignore_cleanup_errors=True) as name:
-            async with heartbeats():
-                plan = await self._plan(ref, ingestions.format_of(row), Path(name))
+            plan = await self._plan(ref, ingestions.format_of(row), Path(name))
         async with transaction(self._engine) as connection:
             await ingestions.planned(connection, ref, plan, now=self._now())
             await flight.record(connection, ref, this_attempt(), now=self._now())

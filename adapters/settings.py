@@ -13,7 +13,9 @@ _DEVELOPMENT_SECRET = "development-only-secret-do-not-deploy"  # noqa: S105  (re
 class Settings(BaseSettings):
     """Everything a deployment chooses. The embedded stack of `make up` fills what it starts itself."""
 
-    model_config = SettingsConfigDict(env_prefix="CHATSPHERE_", env_file=".env", extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CHATSPHERE_", env_file=".env", extra="ignore", hide_input_in_errors=True
+    )
 
     environment: Literal["development", "production"] = "development"
     secret_key: SecretStr = SecretStr(_DEVELOPMENT_SECRET)

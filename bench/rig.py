@@ -80,6 +80,7 @@ async def rig() -> AsyncIterator[Rig]:
         models = await exits.enter_async_context(open_models(settings))
         http = await exits.enter_async_context(running.client())
         owner, bot = await _sign_in(http)
+        (await double.post("/_settings", json={"canned": True})).raise_for_status()
         yield Rig(running, double, http, engine, database, models, settings, owner, bot)
 
 

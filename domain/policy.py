@@ -27,13 +27,14 @@ GENERATE = Policy(
 # The subprocess has its own, lower limits; this one only catches a worker that stopped living.
 EXTRACT = Policy(attempt=timedelta(minutes=15), attempts=3, heartbeat=timedelta(seconds=30))
 
-# Splitting is pure and fast (a millisecond for 300 pages); the time goes to reading and writing blobs.
-CHUNK = Policy(attempt=timedelta(minutes=5), attempts=3, heartbeat=timedelta(seconds=30))
+# Splitting is pure and fast (60 ms for 300 pages), so it is a local step; a long one only holds a slot.
+CHUNK = Policy(attempt=timedelta(minutes=5), attempts=3)
 
 # A saturated provider is waited for, for hours: what is stored is kept, and only then a person is asked.
+# One attempt embeds a shard of some 500 chunks; a dead worker's shard is taken over after 20 s.
 EMBED = Policy(
     attempt=timedelta(minutes=30),
-    heartbeat=timedelta(minutes=2),
+    heartbeat=timedelta(seconds=20),
     total=timedelta(hours=6),
     first_pause=timedelta(seconds=1),
     longest_pause=timedelta(minutes=5),

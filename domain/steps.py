@@ -109,7 +109,7 @@ BEGIN_INGESTION = Step(
     "begin_ingestion", IngestionRef, Done, Queue.CHAT, policy.DATABASE, "Take the document up", local=True
 )
 EXTRACT = Step("extract", IngestionRef, Extracted, Queue.INGEST_CPU, policy.EXTRACT, "Extract text page by page")
-CHUNK = Step("chunk", IngestionRef, Chunked, Queue.INGEST_CPU, policy.CHUNK, "Split the text into chunks")
+CHUNK = Step("chunk", IngestionRef, Chunked, Queue.CHAT, policy.CHUNK, "Split the text into chunks", local=True)
 EMBED = Step("embed", EmbedShard, Embedded, Queue.MODELS, policy.EMBED, "Embed and store chunks")
 PUBLISH = Step(
     "publish", IngestionRef, Closed, Queue.CHAT, policy.DATABASE, "Make this version the one that answers", local=True

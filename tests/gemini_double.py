@@ -15,6 +15,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from domain.prompts import NOTHING_FOUND
@@ -130,6 +131,8 @@ class GeminiDouble:
     """Seconds before each delta."""
     embed_seconds: float = 0.0
     """Seconds before each batch of embeddings."""
+    canned: bool = False
+    """Answer one and the same vector for every text, at next to no cost of the double's own."""
     calls: Counter[str] = field(default_factory=Counter)
     """Calls that arrived, by endpoint, failed ones included."""
     texts_embedded: Counter[str] = field(default_factory=Counter)
@@ -150,6 +153,7 @@ class GeminiDouble:
     def reset(self) -> None:
         """Forget calls, faults and settings."""
         self.answer, self.pace, self.embed_seconds, self.most_at_once = None, 0.0, 0.0, 0
+        self.canned = False
         self.calls.clear()
         self.texts_embedded.clear()
         self.requests.clear()
@@ -194,7 +198,7 @@ class GeminiDouble:
             case "/_script":
                 self.script(body["endpoint"], *(Fault(**fault) for fault in body["faults"]))
             case "/_settings":
-                for name in ("answer", "pace", "embed_seconds"):
+                for name in ("answer", "pace", "embed_seconds", "canned"):
                     setattr(self, name, body.get(name, getattr(self, name)))
             case "/_release":
                 self.release.set()
@@ -241,6 +245,9 @@ class GeminiDouble:
             await self._stall()
         if fault.kind == "wrong_width":
             width //= 2
+        if self.canned:
+            await _reply_raw(writer, _canned(len(texts), width), content_type="application/json")
+            return
         vectors = [{"values": embedding(text, width)} for text in texts]
         if fault.kind == "wrong_count":
             vectors.pop()
@@ -318,6 +325,14 @@ def embedding(text: str, width: int) -> list[float]:
         values[0] = 1.0
     norm = math.sqrt(sum(value * value for value in values))
     return [value and round(2 * value / norm, 6) for value in values]
+
+
+@cache
+def _canned(count: int, width: int) -> bytes:
+    vector = json.dumps({"values": embedding("canned", width)})
+    return (
+        f'{{"embeddings": [{", ".join([vector] * count)}], "usageMetadata": {{"promptTokenCount": {count}}}}}'.encode()
+    )
 
 
 def quoting_answer(prompt: str) -> str:

@@ -21,7 +21,7 @@ LONG_FOR_A_REASON = {
 
 
 def implemented() -> dict[str, typing.Callable[..., object]]:
-    found = {}
+    found: dict[str, typing.Callable[..., object]] = {}
     for capability in CAPABILITIES:
         for _, method in inspect.getmembers(capability, inspect.isfunction):
             definition = activity._Definition.from_callable(method)

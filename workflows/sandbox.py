@@ -7,5 +7,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 def workflow_runner() -> WorkflowRunner:
     """Give the runner that workers and replayers share."""
     return SandboxedWorkflowRunner(
-        restrictions=SandboxRestrictions.default.with_passthrough_modules("domain", "pydantic", "pydantic_core")
+        restrictions=SandboxRestrictions.default.with_passthrough_modules(
+            "domain", "pydantic", "pydantic_core", "workflows.step"
+        )
     )

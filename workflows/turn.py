@@ -3,7 +3,7 @@
 import asyncio
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import FailureError
 
 from workflows.step import failure_of, run_step, run_to_end
 
@@ -33,7 +33,7 @@ class AnswerTurn:
         except asyncio.CancelledError:
             if not self._stopped():
                 raise  # the worker evicts the run from its cache
-        except ActivityError as error:
+        except FailureError as error:  # of a local step it comes bare, of another wrapped in an ActivityError
             if not self._stopped():
                 code, message = failure_of(error)
                 return PersistTurn(ref=ref, outcome=TurnOutcome.FAILED, code=code, message=message)

@@ -81,7 +81,9 @@ def _environment(
         "TEMPORAL_ADDRESS": server.address,
         "PYTHONUNBUFFERED": "1",
     }
-    return {**_without_temporal(dict(os.environ)), **chosen}
+    # Compiled once, every start and every run in the workflows' sandbox is faster.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**_without_temporal(inherited), **chosen}
 
 
 def _without_temporal(environment: dict[str, str]) -> dict[str, str]:

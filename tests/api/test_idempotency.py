@@ -100,9 +100,7 @@ async def test_a_key_of_no_or_too_many_characters_is_422(owner: Caller) -> None:
         assert response.status_code == 422
 
 
-async def test_a_twin_that_waits_too_long_is_told_to_come_back(
-    owner: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_twin_that_waits_too_long_is_told_to_come_back(owner: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first request is stopped inside its transaction."""
     reached, go = asyncio.Event(), asyncio.Event()
     add = bot_rows.add

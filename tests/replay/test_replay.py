@@ -12,7 +12,7 @@ from adapters.temporal.client import data_converter, ensure_search_attributes
 from tests.replay.reordered import ReorderedIngestion
 from tests.replay.scenarios import FINGERPRINTS, HISTORIES, fingerprint, paths, recorded
 from tests.servers import TemporalServer
-from workflows import WORKFLOWS
+from workflows.registry import WORKFLOWS
 from workflows.sandbox import workflow_runner
 
 NAMES = sorted(paths())

@@ -118,9 +118,9 @@ class FakeSteps:
     def of(self, queue: Queue) -> list[Callable[..., Any]]:
         served: dict[Queue, list[Callable[..., Any]]] = {
             Queue.CHAT: [
-                self.begin, self.publish, self.park, self.discard_artifacts, self.discard_chunks, self.close,
+                self.begin, self.chunk, self.publish, self.park, self.discard_artifacts, self.discard_chunks, self.close,
             ],
-            Queue.INGEST_CPU: [self.extract, self.chunk],
+            Queue.INGEST_CPU: [self.extract],
             Queue.MODELS: [self.embed],
         }  # fmt: skip
         return served[queue]
