@@ -1,13 +1,18 @@
-"""`python -m bench [ingestion] [turns] [search]`: print a table, write JSON to bench/results."""
+"""`python -m bench [yardstick] [ingestion] [turns] [search]`: print a table, write JSON to bench/results."""
 
 import argparse
 import asyncio
 
-from bench import ingestion, search, turns
+from bench import ingestion, search, turns, yardstick
 from bench.report import Row, show
 from bench.rig import rig
 
-PARTS = {"ingestion": ingestion.measure, "turns": turns.measure, "search": search.measure}
+PARTS = {
+    "yardstick": yardstick.measure,
+    "ingestion": ingestion.measure,
+    "turns": turns.measure,
+    "search": search.measure,
+}
 
 
 async def _run(parts: list[str]) -> list[Row]:

@@ -39,8 +39,8 @@ async def test_300_pages_take_40_events_and_8_kb_and_none_of_their_content(
     client = await dev_server.client()
     await ensure_search_attributes(client)
     steps: dict[Queue, list[Callable[..., Any]]] = {
-        Queue.CHAT: [bench.ingestion.begin, bench.ingestion.publish],
-        Queue.INGEST_CPU: [bench.extraction.extract, bench.chunking.chunk],
+        Queue.CHAT: [bench.ingestion.begin, bench.chunking.chunk, bench.ingestion.publish],
+        Queue.INGEST_CPU: [bench.extraction.extract],
         Queue.MODELS: [bench.embedding.embed],
     }
     async with AsyncExitStack() as stack:

@@ -1,0 +1,31 @@
+"""Workflows that do nothing: what orchestration itself costs on the machine."""
+
+from datetime import timedelta
+
+from temporalio import activity, workflow
+
+
+@activity.defn
+async def nothing() -> int:
+    """Answer at once."""
+    return 1
+
+
+@workflow.defn
+class Empty:
+    """No step."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """End."""
+
+
+@workflow.defn
+class FourSteps:
+    """Four activities, one after the other."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """Run them."""
+        for _ in range(4):
+            await workflow.execute_activity(nothing, start_to_close_timeout=timedelta(seconds=10))
