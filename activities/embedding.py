@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -16,6 +16,7 @@ from activities.flight import this_attempt
 from activities.heartbeat import heartbeats
 from adapters.postgres import chunks, flight, ingestions
 from adapters.postgres.engine import transaction
+from adapters.postgres.patience import patiently
 from domain import blobs, steps
 from domain.chunks import PlannedChunk
 from domain.documents import Stage
@@ -27,6 +28,9 @@ from domain.steps import Embedded, EmbedShard
 log = structlog.get_logger(__name__)
 
 IN_FLIGHT = 2
+
+# A restart of the database is waited for: the other way is to pay for the batch again.
+_PATIENCE = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,8 @@ class Embedding:
     async def _open(self, shard: EmbedShard) -> _Work:
         ref = shard.ref
         async with transaction(self._engine) as connection:
-            row = await ingestions.enter(connection, ref, Stage.EMBEDDING, now=self._now())
+            run_id = activity.info().workflow_run_id or ""
+            row = await ingestions.enter(connection, ref, Stage.EMBEDDING, run_id=run_id, now=self._now())
             if row.plan_digest is None:
                 raise IncompleteIngestion("The plan of the chunks is missing. Press retry.")
             if row.embedding_model != self._embedder.model:
@@ -104,7 +109,7 @@ class Embedding:
     async def _embed_batch(self, shard: EmbedShard, work: _Work, batch: list[PlannedChunk]) -> None:
         embeddings = await self._embedder.embed_documents([chunk.content for chunk in batch])
         try:
-            await self._store(shard, work, batch, embeddings)
+            await patiently(lambda: self._store(shard, work, batch, embeddings), within=_PATIENCE)
         except chunks.AlreadyStored:
             log.warning("batch_embedded_twice", first=batch[0].ordinal, count=len(batch))
 

@@ -1,10 +1,11 @@
-"""Waiting out a database that restarts, where giving up would cost more than waiting."""
+"""Waiting out a database that restarts or is held up, where giving up would cost more than waiting."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
 
+import asyncpg
 import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -15,12 +16,13 @@ T = TypeVar("T")
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 1.0
-# Connection failures, too many connections, and a server that starts or stops.
-_AWAY = ("08", "53300", "57P")
+# Connection failures, too many connections, a server that starts or stops; then a transaction that
+# was rolled back for another's sake, and a lock that was not had in time.
+_PASSING = ("08", "53300", "57P", "40", "55P03")
 
 
 async def patiently(operation: Callable[[], Awaitable[T]], *, within: timedelta) -> T:
-    """Run `operation` again and again while the database does not answer, for `within` at most.
+    """Run `operation` again and again while the database cannot take it, for `within` at most.
 
     A connection may break after the commit and before its answer, so the operation must stand a second run.
     """
@@ -30,17 +32,21 @@ async def patiently(operation: Callable[[], Awaitable[T]], *, within: timedelta)
     while True:
         try:
             return await operation()
-        except (DBAPIError, OSError, PoolTimeout) as error:
-            if not is_away(error) or loop.time() + pause > deadline:
+        except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, PoolTimeout) as error:
+            if not _passes(error) or loop.time() + pause > deadline:
                 raise
             log.warning("database_away", reason=type(error).__name__)
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def is_away(error: BaseException) -> bool:
-    """Tell a database that does not answer just now from one that refuses what it was asked."""
+def _passes(error: BaseException) -> bool:
+    """Tell a database that cannot just now from one that refuses what it was asked."""
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
-        return error.connection_invalidated or state.startswith(_AWAY)
+        return error.connection_invalidated or state.startswith(_PASSING)
+    if isinstance(error, asyncpg.PostgresError):  # of a COPY, which goes past SQLAlchemy
+        return (error.sqlstate or "").startswith(_PASSING)
+    if isinstance(error, asyncpg.InterfaceError):  # so does a value of the wrong type
+        return not isinstance(error, ValueError)
     return isinstance(error, (OSError, PoolTimeout))

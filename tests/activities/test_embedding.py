@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from temporalio.testing import ActivityEnvironment
 
 from adapters.postgres import tables
+from adapters.postgres.engine import open_engine
 from domain.errors import EmbeddingModelChanged, IngestionClosed, ProviderRateLimited
 from domain.ports import Embeddings
 from domain.steps import EmbedShard
@@ -164,3 +165,31 @@ async def test_a_cancelled_shard_stops_at_once_and_keeps_what_is_stored(bench: B
     with pytest.raises(asyncio.CancelledError):
         await running
     assert (held.open, held.calls) == (0, 0)
+
+
+@pytest.mark.parametrize("held", ["chunks", "documents"], ids=["while it is copied", "while it is counted"])
+async def test_a_connection_that_breaks_over_a_paid_batch_costs_no_second_call(bench: Bench, held: str) -> None:
+    await bench.until_planned()
+    bench.embedder = late = HeldEmbedder()
+    running = asyncio.create_task(bench.run(bench.embedding.embed, shard_of(bench)))
+    await late.two_open.wait()
+    other = open_engine(bench.engine.url.render_as_string(hide_password=False))
+    async with other.begin() as holding, other.connect() as operator:
+        await holding.execute(text(f"LOCK TABLE {held} IN ACCESS EXCLUSIVE MODE"))
+        late.go.set()
+        broken = 0
+        while not broken:
+            found = await operator.execute(text(_BREAK_WAITING))
+            broken = len(found.all())
+            await operator.rollback()
+    await other.dispose()
+    await asyncio.wait_for(running, 20)
+    row = await bench.row()
+    assert bench.embedder.calls == row.model_calls == row.model_calls_needed
+    assert await bench.chunks() == row.stored_chunks == row.planned_chunks
+
+
+_BREAK_WAITING = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND wait_event_type = 'Lock'
+"""
