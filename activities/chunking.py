@@ -54,7 +54,8 @@ class Chunking:
     async def chunk(self, ref: IngestionRef) -> Chunked:
         """Store the plan, and fix with it what one model call takes."""
         async with transaction(self._engine) as connection:
-            row = await ingestions.enter(connection, ref, Stage.CHUNKING, now=self._now())
+            run_id = activity.info().workflow_run_id or ""
+            row = await ingestions.enter(connection, ref, Stage.CHUNKING, run_id=run_id, now=self._now())
         with tempfile.TemporaryDirectory(prefix="chatsphere-chunk-", ignore_cleanup_errors=True) as name:
             plan = await self._plan(ref, ingestions.format_of(row), Path(name))
         async with transaction(self._engine) as connection:

@@ -50,7 +50,8 @@ class Extraction:
     async def extract(self, ref: IngestionRef) -> Extracted:
         """Store the pages; where an earlier attempt did, whose completion was lost, answer its result."""
         async with transaction(self._engine) as connection:
-            row = await ingestions.enter(connection, ref, Stage.EXTRACTING, now=self._now())
+            run_id = activity.info().workflow_run_id or ""
+            row = await ingestions.enter(connection, ref, Stage.EXTRACTING, run_id=run_id, now=self._now())
         if row.pages is not None:
             return Extracted(pages=row.pages, characters=row.characters)
         with tempfile.TemporaryDirectory(prefix="chatsphere-extract-") as name:

@@ -54,16 +54,23 @@ async def lock(connection: AsyncConnection, ref: IngestionRef) -> tuple[Row[Any]
 async def begin(connection: AsyncConnection, ref: IngestionRef, *, run_id: str, now: datetime) -> None:
     """Take an ingestion up, for the first time or after a person's retry."""
     await _require(connection, ref, _OPEN)
-    running = {"status": IngestionStatus.RUNNING, "run_id": run_id, "error_code": None, "error_message": None}
-    started = func.coalesce(ingestions.c.started_at, now)
-    await _set(connection, ref, {**running, "started_at": started, "finished_at": None, "updated_at": now})
-    cleared = {"error_code": None, "error_message": None, "updated_at": now}
-    await show(connection, ref, {"status": DocumentStatus.PROCESSING, "stage": Stage.QUEUED, **cleared})
+    started = {"started_at": func.coalesce(ingestions.c.started_at, now), "finished_at": None}
+    await _go_on(connection, ref, {"run_id": run_id, **started}, {"stage": Stage.QUEUED}, now=now)
 
 
-async def enter(connection: AsyncConnection, ref: IngestionRef, stage: Stage, *, now: datetime) -> Row[Any]:
-    """Show the stage and give the ingestion's row. Raises `IngestionClosed` where it is not running."""
-    row = await _require(connection, ref, (IngestionStatus.RUNNING,))
+async def enter(
+    connection: AsyncConnection, ref: IngestionRef, stage: Stage, *, run_id: str, now: datetime
+) -> Row[Any]:
+    """Show the stage and give the ingestion's row. Raises `IngestionClosed` where it is not running.
+
+    A run that was reset from the Web UI goes on under another id, which a cancel has to name; it may
+    have been parked before the reset.
+    """
+    row = await _require(connection, ref, (IngestionStatus.RUNNING, IngestionStatus.PARKED))
+    if row.run_id != run_id:
+        await _go_on(connection, ref, {"run_id": run_id}, {}, now=now)
+    elif row.status != IngestionStatus.RUNNING:
+        raise _closed()
     shown = documents.c.stage.is_distinct_from(stage)
     if stage is Stage.EMBEDDING:  # the last shard's second attempt must not turn the page back
         shown &= documents.c.stage.is_distinct_from(Stage.PUBLISHING)
@@ -223,6 +230,14 @@ async def _require(connection: AsyncConnection, ref: IngestionRef, statuses: tup
     if gone or row is None or row.epoch != ref.epoch or row.status not in statuses:
         raise _closed()
     return row
+
+
+async def _go_on(
+    connection: AsyncConnection, ref: IngestionRef, values: dict[str, Any], shown: dict[str, Any], *, now: datetime
+) -> None:
+    cleared = {"error_code": None, "error_message": None, "updated_at": now}
+    await _set(connection, ref, {"status": IngestionStatus.RUNNING, **values, **cleared})
+    await show(connection, ref, {"status": DocumentStatus.PROCESSING, **shown, **cleared})
 
 
 async def _set(connection: AsyncConnection, ref: IngestionRef, values: dict[str, Any]) -> None:

@@ -124,6 +124,26 @@ async def test_a_parked_ingestion_can_be_begun_again_and_forgets_its_error(bench
     assert (document.status, document.error_code, (await bench.row()).error_code) == ("processing", None, None)
 
 
+@pytest.mark.parametrize("status", ["running", "parked"])
+async def test_a_run_that_was_reset_from_the_web_ui_goes_on_under_its_new_id(bench: Bench, status: str) -> None:
+    await bench.run(bench.ingestion.begin, bench.ref)
+    if status == "parked":
+        await bench.run(bench.ingestion.park, ParkIngestion(ref=bench.ref, code="no_text", message="No text."))
+    await bench.set(run_id="the run before the reset")
+    await bench.run(bench.extraction.extract, bench.ref)
+    document, row = await bench.document(), await bench.row()
+    assert (row.status, row.run_id, row.error_code) == ("running", "run-1", None)
+    assert (document.status, document.stage, document.error_code) == ("processing", "chunking", None)
+
+
+async def test_a_late_attempt_of_a_parked_run_does_not_take_it_up(bench: Bench) -> None:
+    await bench.run(bench.ingestion.begin, bench.ref)
+    await bench.run(bench.ingestion.park, ParkIngestion(ref=bench.ref, code="no_text", message="No text."))
+    with pytest.raises(IngestionClosed):
+        await bench.run(bench.extraction.extract, bench.ref)
+    assert (await bench.document()).status == "needs_attention"
+
+
 @pytest.mark.parametrize(("cancelled", "status"), [(True, "cancelled"), (False, "failed")])
 async def test_closing_twice_is_closing_once(
     bench: Bench, crash_after: CrashAfter, cancelled: bool, status: str
