@@ -166,11 +166,10 @@ class PersistTurn(Model):
 
 
 class Persisted(Model):
-    """The answer that was stored, and the next message that waits for the same workflow id."""
+    """The answer that was stored; none where the turn is gone."""
 
     message_id: MessageId | None = None
     citations: int = 0
-    successor: TurnRef | None = None
 
 
 LOAD_HISTORY = Step(
