@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from sqlalchemy.ext.asyncio import AsyncEngine
+from opentelemetry.trace import Tracer
 from temporalio.client import Interceptor
 from temporalio.contrib.opentelemetry import TracingInterceptor
 
@@ -26,14 +25,14 @@ class Telemetry:
     provider: TracerProvider | None = None
 
     @property
+    def tracer(self) -> Tracer | None:
+        """Make spans of our own."""
+        return self.provider.get_tracer("chatsphere") if self.provider else None
+
+    @property
     def interceptors(self) -> Sequence[Interceptor]:
         """Carry the trace through Temporal; the workers of a client inherit them."""
-        return [TracingInterceptor(self.provider.get_tracer("chatsphere"))] if self.provider else []
-
-    def instrument_engine(self, engine: AsyncEngine) -> None:
-        """Make a span of every statement, without its parameters."""
-        if self.provider:
-            SQLAlchemyInstrumentor().instrument(engine=engine.sync_engine, tracer_provider=self.provider)
+        return [TracingInterceptor(self.tracer)] if self.tracer else []
 
     def shutdown(self) -> None:
         """Export what is left."""

@@ -12,6 +12,7 @@ from adapters.extraction.extractor import SubprocessExtractor
 from adapters.models.providers import open_models
 from adapters.postgres.engine import open_engine
 from adapters.postgres.notifications import Notifications
+from adapters.postgres.tracing import trace_statements
 from adapters.settings import Settings
 from adapters.telemetry import Telemetry, open_telemetry
 from adapters.temporal.client import connect
@@ -46,7 +47,8 @@ async def open_adapters(
         telemetry = telemetry or open_telemetry(service)
         stack.callback(telemetry.shutdown)
         engine = open_engine(settings.database_url, pool_size=settings.database_pool, application=service)
-        telemetry.instrument_engine(engine)
+        if telemetry.tracer:
+            trace_statements(engine, telemetry.tracer)
         stack.push_async_callback(engine.dispose)
         client = temporal or await connect(telemetry.interceptors, lazy=service == "api")
         models = await stack.enter_async_context(open_models(settings))

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from adapters.logs import configure_logs
 from adapters.settings import Settings
+from adapters.telemetry import open_telemetry
 from adapters.wiring import Adapters, open_adapters
 from api import errors, idempotency
 from api.body_limit import BodyLimit
@@ -27,6 +28,7 @@ from api.routes import (
     turns,
     uploads,
 )
+from api.tracing import trace_requests
 
 _DESCRIPTION = """
 Chatbots that answer from their owners' documents, and show where each sentence comes from.
@@ -51,6 +53,7 @@ def create_app(settings: Settings | None = None, adapters: Adapters | None = Non
         settings = adapters.settings if adapters is not None else Settings()
     if adapters is None:
         configure_logs(level=settings.log_level, style=settings.log_format, service="api")
+    telemetry = open_telemetry("api") if adapters is None else adapters.telemetry
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -58,7 +61,7 @@ def create_app(settings: Settings | None = None, adapters: Adapters | None = Non
             app.state.adapters = adapters
             yield
             return
-        async with open_adapters(settings, service="api") as opened:
+        async with open_adapters(settings, service="api", telemetry=telemetry) as opened:
             app.state.adapters = opened
             yield
 
@@ -83,6 +86,7 @@ def create_app(settings: Settings | None = None, adapters: Adapters | None = Non
     app.add_middleware(BodyLimit, upload_bytes=settings.max_upload_bytes)
     app.add_middleware(CountRequests, metrics=metrics)
     app.add_middleware(RequestId, internal_error=_internal_error)
+    trace_requests(app, telemetry)
     return app
 
 

@@ -6,6 +6,7 @@ Runs are started by name: the adapters know nothing of workflow code.
 from datetime import timedelta
 from uuid import UUID
 
+import structlog
 from temporalio.client import (
     Client,
     Schedule,
@@ -27,6 +28,8 @@ from domain import runs
 from domain.documents import IngestionRef
 from domain.model import Model
 from domain.steps import DeletionRef, HousekeepingTick, Queue, TurnRef
+
+log = structlog.get_logger(__name__)
 
 
 async def start_ingestion(client: Client, ref: IngestionRef) -> bool:
@@ -130,7 +133,7 @@ async def _start(
 ) -> bool:
     owner = getattr(ref, "owner_id")  # noqa: B009  (every ref has one)
     try:
-        await client.start_workflow(
+        handle = await client.start_workflow(
             name,
             ref,
             id=run,
@@ -142,6 +145,7 @@ async def _start(
         )
     except WorkflowAlreadyStartedError:
         return False
+    log.info("run_started", workflow=name, workflow_id=run, run_id=handle.result_run_id)
     return True
 
 
