@@ -54,6 +54,9 @@ class Housekeeping:
             unwanted = await housekeeping.unwanted_runs(connection, before=before, limit=STARTS)
         for run in unwanted:
             await cancel_run(self._temporal, runs.ingestion_run(run.document_id), run_id=run.run_id)
+        if unwanted:
+            async with transaction(self._engine) as connection:
+                await housekeeping.forget_unwanted(connection, unwanted)
         started = await _at_once(
             [
                 *(start_deletion(self._temporal, ref) for ref in deletions),

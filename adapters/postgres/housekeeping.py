@@ -3,11 +3,12 @@
 Nothing here commits; every statement is bounded.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, ScalarSelect, Select, delete, func, select
+from sqlalchemy import Row, Select, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.ingestions import close
@@ -113,39 +114,24 @@ async def unwanted_runs(connection: AsyncConnection, *, before: datetime, limit:
     The wish is in the row, in the transaction that answered the person; the message to the run may
     have been lost in a crash. A run that was told already is told again, which does nothing.
     """
-    cancelled = (
-        documents.c.status.in_((DocumentStatus.PROCESSING, DocumentStatus.NEEDS_ATTENTION))
-        & (ingestions.c.id == documents.c.current_ingestion_id)
-        & ingestions.c.status.in_((IngestionStatus.RUNNING, IngestionStatus.PARKED))
-        & (ingestions.c.cancel_requested_at < before)
-    )
-    superseded = (
-        (documents.c.status == DocumentStatus.PENDING)
-        & (documents.c.updated_at < before)
-        & (ingestions.c.id != documents.c.current_ingestion_id)
-        & (ingestions.c.status == IngestionStatus.CANCELLED)
-        & (ingestions.c.version == _last_begun())
-    )
+    current = ingestions.c.id == documents.c.current_ingestion_id
+    cancelled = current & ingestions.c.status.in_((IngestionStatus.RUNNING, IngestionStatus.PARKED))
+    superseded = ~current & (ingestions.c.status == IngestionStatus.CANCELLED)
     query = (
         select(documents.c.id, ingestions.c.run_id)
         .join_from(documents, ingestions, ingestions.c.document_id == documents.c.id)
-        .where(ingestions.c.run_id.is_not(None), cancelled | superseded)
-        .order_by(documents.c.updated_at)
+        .where(ingestions.c.run_id.is_not(None), ingestions.c.cancel_requested_at < before, cancelled | superseded)
+        .order_by(ingestions.c.cancel_requested_at)
         .limit(limit)
     )
     return [UnwantedRun(DocumentId(row.id), row.run_id) for row in await connection.execute(query)]
 
 
-def _last_begun() -> ScalarSelect[Any]:
-    """The version before the newest that had a run: all runs of a document have one id, so only its can be open."""
-    each = ingestions.alias()
-    return (
-        select(func.max(each.c.version))
-        .where(each.c.document_id == documents.c.id, each.c.id != documents.c.current_ingestion_id)
-        .where(each.c.run_id.is_not(None))
-        .correlate(documents)
-        .scalar_subquery()
-    )
+async def forget_unwanted(connection: AsyncConnection, told: Sequence[UnwantedRun]) -> None:
+    """Stop telling the runs of versions that have ended: they know it now."""
+    ended = ingestions.c.status == IngestionStatus.CANCELLED
+    mine = ingestions.c.run_id.in_([run.run_id for run in told])
+    await connection.execute(update(ingestions).where(mine, ended).values(cancel_requested_at=None))
 
 
 # What should have a run

@@ -229,6 +229,7 @@ ingestions = Table(
     CheckConstraint(
         "status in ('pending', 'running', 'parked', 'published', 'retired', 'failed', 'cancelled')", name="status"
     ),
+    Index("ix_ingestions_unwanted", "cancel_requested_at", postgresql_where=text("cancel_requested_at is not null")),
 )
 
 ingestion_steps = Table(

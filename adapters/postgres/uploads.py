@@ -168,11 +168,16 @@ async def _insert_ingestion(
 
 
 async def _supersede(connection: AsyncConnection, document: DocumentId) -> str | None:
-    """Close the version that is not ready yet; give its run, which is to be told."""
+    """Close the version that is not ready yet; give its run, which is to be told: housekeeping makes sure of it."""
     statement = (
         update(ingestions)
         .where(ingestions.c.document_id == document, ingestions.c.status.in_(_OPEN))
-        .values(status=IngestionStatus.CANCELLED, finished_at=func.now(), updated_at=func.now())
+        .values(
+            status=IngestionStatus.CANCELLED,
+            cancel_requested_at=func.coalesce(ingestions.c.cancel_requested_at, func.now()),
+            finished_at=func.now(),
+            updated_at=func.now(),
+        )
         .returning(ingestions.c.run_id)
     )
     runs = [run for run in (await connection.execute(statement)).scalars() if run is not None]

@@ -267,6 +267,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ingestions")),
         sa.UniqueConstraint("document_id", "version", name=op.f("uq_ingestions_document_id_version")),
     )
+    op.create_index(
+        "ix_ingestions_unwanted",
+        "ingestions",
+        ["cancel_requested_at"],
+        unique=False,
+        postgresql_where=sa.text("cancel_requested_at is not null"),
+    )
     op.create_table(
         "messages",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -399,6 +406,9 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_turns_conversation_id_created_at"), table_name="turns")
     op.drop_table("turns")
     op.drop_table("messages")
+    op.drop_index(
+        "ix_ingestions_unwanted", table_name="ingestions", postgresql_where=sa.text("cancel_requested_at is not null")
+    )
     op.drop_table("ingestions")
     op.drop_index(op.f("ix_document_contents_document_id"), table_name="document_contents")
     op.drop_table("document_contents")

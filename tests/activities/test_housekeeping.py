@@ -78,6 +78,10 @@ async def set_run(engine: AsyncEngine, ref: IngestionRef, run_id: str | None, **
         )
 
 
+async def supersede(engine: AsyncEngine, ref: IngestionRef, run_id: str | None) -> None:
+    await set_run(engine, ref, run_id, status="cancelled", cancel_requested_at=now() - LONG_AGO)
+
+
 # Sweeping
 
 
@@ -149,7 +153,7 @@ async def test_the_run_of_a_superseded_version_is_told_to_stop_and_its_successor
     old = await a_document(engine, await a_home(engine), status="pending", ingestion="running", age=LONG_AGO)
     handle = await an_open_run(client, runs.ingestion_run(old.document_id))
     await a_new_version(engine, old)
-    await set_run(engine, old, handle.first_execution_run_id, status="cancelled")
+    await supersede(engine, old, handle.first_execution_run_id)
     assert await run(steps.sweep_pending) == 0
     assert await was_cancelled(handle)
     await handle.terminate()
@@ -161,12 +165,25 @@ async def test_a_superseded_run_is_told_to_stop_although_versions_between_never_
 ) -> None:
     oldest = await a_document(engine, await a_home(engine), status="pending", ingestion="running", age=LONG_AGO)
     handle = await an_open_run(client, runs.ingestion_run(oldest.document_id))
-    await set_run(engine, oldest, handle.first_execution_run_id, status="cancelled")
+    await supersede(engine, oldest, handle.first_execution_run_id)
     between = await a_new_version(engine, oldest)
-    await set_run(engine, between, None, status="cancelled")
+    await supersede(engine, between, None)
     await a_new_version(engine, oldest)
     assert await run(steps.sweep_pending) == 0
     assert await was_cancelled(handle)
+
+
+async def test_a_superseded_run_is_told_to_stop_once_and_although_the_new_version_was_cancelled_meanwhile(
+    engine: AsyncEngine, client: Client, steps: Housekeeping
+) -> None:
+    old = await a_document(engine, await a_home(engine), status="cancelled", ingestion="parked", age=LONG_AGO)
+    handle = await an_open_run(client, runs.ingestion_run(old.document_id))
+    await supersede(engine, old, handle.first_execution_run_id)
+    await set_run(engine, await a_new_version(engine, old), None, status="cancelled")
+    await run(steps.sweep_pending)
+    assert await was_cancelled(handle)
+    async with engine.begin() as connection:
+        assert await rows.unwanted_runs(connection, before=now(), limit=9) == []
 
 
 # Orphans

@@ -279,6 +279,23 @@ async def test_a_version_that_nobody_took_up_is_superseded(owner: Caller, engine
     assert fresh.status_code == 202
 
 
+async def test_that_a_superseded_run_is_to_stop_is_written_down_with_the_answer(
+    owner: Caller, engine: AsyncEngine
+) -> None:
+    bot = (await make_bot(owner))["id"]
+    first = (await upload(owner, bot, b"one", "a.txt")).json()
+    async with engine.begin() as connection:
+        await connection.execute(update(ingestions).values(status="parked", run_id="run"))
+
+    await replace(owner, first["id"], b"two")
+
+    async with engine.connect() as connection:
+        query = select(ingestions.c.status, ingestions.c.cancel_requested_at).order_by(ingestions.c.version)
+        old, new = (await connection.execute(query)).all()
+    assert (old.status, new.status, new.cancel_requested_at) == ("cancelled", "pending", None)
+    assert old.cancel_requested_at is not None
+
+
 async def test_another_documents_bytes_are_no_new_version(owner: Caller, blobs: Path) -> None:
     bot = (await make_bot(owner))["id"]
     first = (await upload(owner, bot, b"one", "a.txt")).json()
