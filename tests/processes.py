@@ -48,9 +48,9 @@ class Process:
         """As the kernel does when memory is short: no time for anything."""
         await self._end(signal.SIGKILL)
 
-    async def stop(self) -> int:
+    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """As an orchestrator does; answers the exit code."""
-        return await self._end(signal.SIGTERM)
+        return await self._end(how)
 
     async def _end(self, how: signal.Signals) -> int:
         assert self._process is not None
