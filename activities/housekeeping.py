@@ -26,7 +26,9 @@ STARTS = 200
 CLOSINGS = 200
 EXPIRY_BATCH = 5000
 
-BLOBS_KEPT = timedelta(hours=1)  # without a document: an upload's row comes right after its bytes
+CHUNK_BATCH = 2000
+
+KEPT = timedelta(hours=1)  # without use: an upload's row comes right after its bytes, and runs clear away themselves
 
 _STARTS_AT_ONCE = 10
 
@@ -91,17 +93,32 @@ class Housekeeping:
                     before = self._now() - kept
                     deleted = await expiry.expire(connection, statement, before=before, limit=EXPIRY_BATCH)
                 count += deleted
-        return Swept(count=count + await self._collect_blobs())
+        return Swept(count=count + await self._collect())
 
-    async def _collect_blobs(self) -> int:
-        """Delete blobs that nothing has: an upload that was not accepted, a writer that was too late.
-
-        A look at every folder takes its time, so a process takes one an hour.
-        """
+    async def _collect(self) -> int:
+        """Delete what nothing has or needs. A look at every folder takes its time: a process takes one an hour."""
         now = self._now()
-        if self._collected_at is not None and now - self._collected_at < BLOBS_KEPT:
+        if self._collected_at is not None and now - self._collected_at < KEPT:
             return 0
-        before = now - BLOBS_KEPT
+        count = await self._collect_chunks(now - KEPT) + await self._collect_blobs(now - KEPT)
+        self._collected_at = now
+        return count
+
+    async def _collect_chunks(self, before: datetime) -> int:
+        """Delete the chunks of versions that have no use any more, and whose run did not come to do it."""
+        count = 0
+        async with transaction(self._engine) as connection:
+            versions = await expiry.useless_chunks(connection, before=before, limit=EXPIRY_BATCH)
+        for version in versions:
+            deleted = CHUNK_BATCH
+            while deleted >= CHUNK_BATCH:
+                async with transaction(self._engine) as connection:
+                    deleted = await expiry.delete_useless(connection, version, limit=CHUNK_BATCH)
+                count += deleted
+        return count
+
+    async def _collect_blobs(self, before: datetime) -> int:
+        """Delete blobs that nothing has: an upload that was not accepted, a writer that was too late."""
         count = await self._blobs.drop_unfinished(before)
         folders = [folder async for folder in self._blobs.folders(blobs.DOCUMENTS)]
         for batch in _batches(folders, EXPIRY_BATCH):
@@ -112,11 +129,10 @@ class Housekeeping:
                 count += await self._blobs.delete_prefix(blobs.document_prefix(document))
             gone = {str(document) for document in unowned}
             count += await self._collect_versions([name for name, _ in batch if name not in gone], before=before)
-        self._collected_at = now
         return count
 
     async def _collect_versions(self, documents: Sequence[str], *, before: datetime) -> int:
-        """Delete the blobs of a new version that a crash kept from being accepted."""
+        """Delete the blobs of versions that were never accepted, or have no use any more."""
         homes: dict[str, str] = {}
         for document in documents:
             prefix = f"{blobs.DOCUMENTS}{document}/"
@@ -124,7 +140,7 @@ class Housekeeping:
         count = 0
         for names in _batches(list(homes), EXPIRY_BATCH):
             async with transaction(self._engine) as connection:
-                unowned = await expiry.without_ingestion(connection, names)
+                unowned = await expiry.without_use(connection, names, before=before)
             for version in unowned:
                 count += await self._blobs.delete_prefix(f"{homes[str(version)]}{version}/")
         return count

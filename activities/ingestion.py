@@ -42,16 +42,24 @@ class Ingestion:
 
     @activity.defn(name=steps.PUBLISH.name)
     async def publish(self, ref: IngestionRef) -> Closed:
-        """Flip to this version, then delete the blobs that nobody reads any more."""
+        """Flip to this version, then delete what nobody reads any more."""
         async with transaction(self._engine) as connection:
             closed = await ingestions.publish(connection, ref, now=self._now())
             await flight.record(connection, ref, this_attempt(), now=self._now())
             retired = await ingestions.last_retired(connection, ref)
         await self._blobs.delete_prefix(blobs.work_prefix(ref.document_id, ref.ingestion_id))
         if retired is not None:
-            await self._blobs.delete_prefix(blobs.ingestion_prefix(ref.document_id, retired))
+            await self._clear(retired)
         log.info("published", document_id=str(ref.document_id))
         return closed
+
+    async def _clear(self, retired: IngestionRef) -> None:
+        deleted = limit = self._chunk_batch
+        while deleted >= limit:
+            async with transaction(self._engine) as connection:
+                deleted = await chunks.delete_some(connection, retired.ingestion_id, limit=limit)
+                await ingestions.forget_chunks(connection, retired, deleted, now=self._now())
+        await self._blobs.delete_prefix(blobs.ingestion_prefix(retired.document_id, retired.ingestion_id))
 
     @activity.defn(name=steps.PARK.name)
     async def park(self, request: ParkIngestion) -> Done:

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import TextClause, select, text
+from sqlalchemy import ColumnElement, TextClause, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres import chunks
 from adapters.postgres.tables import documents, ingestions
+from domain.documents import IngestionStatus
 from domain.ids import DocumentId, IngestionId
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -61,11 +63,36 @@ async def without_document(connection: AsyncConnection, names: Sequence[str]) ->
     return [DocumentId(id_) for id_ in sorted(ids - set(found.scalars()))]
 
 
-async def without_ingestion(connection: AsyncConnection, names: Sequence[str]) -> list[IngestionId]:
-    """Pick the names that are ids, and of no version of a document."""
+async def without_use(connection: AsyncConnection, names: Sequence[str], *, before: datetime) -> list[IngestionId]:
+    """Pick the names that are ids, and of no version of a document that has a use."""
     ids = _ids(names)
     found = await connection.execute(select(ingestions.c.id).where(ingestions.c.id.in_(ids)))
-    return [IngestionId(id_) for id_ in sorted(ids - set(found.scalars()))]
+    useless = select(ingestions.c.id).join(documents).where(ingestions.c.id.in_(ids), _useless(before))
+    used = set(found.scalars()) - set((await connection.execute(useless)).scalars())
+    return [IngestionId(id_) for id_ in sorted(ids - used)]
+
+
+async def useless_chunks(connection: AsyncConnection, *, before: datetime, limit: int) -> list[IngestionId]:
+    """Name versions that have no use, and chunks."""
+    query = select(ingestions.c.id).join(documents).where(ingestions.c.stored_chunks > 0, _useless(before))
+    return [IngestionId(id_) for id_ in (await connection.execute(query.limit(limit))).scalars()]
+
+
+async def delete_useless(connection: AsyncConnection, ingestion: IngestionId, *, limit: int) -> int:
+    """Delete some of a version's chunks; answers how many."""
+    deleted = await chunks.delete_some(connection, ingestion, limit=limit)
+    if deleted < limit:
+        none = update(ingestions).where(ingestions.c.id == ingestion).values(stored_chunks=0)
+        await connection.execute(none)
+    return deleted
+
+
+def _useless(before: datetime) -> ColumnElement[bool]:
+    """A version that was replaced, or that failed and cannot be retried, since another is newer or answers."""
+    ended = ingestions.c.status.in_((IngestionStatus.FAILED, IngestionStatus.CANCELLED))
+    elsewhere = (ingestions.c.id != documents.c.current_ingestion_id) | documents.c.active_ingestion_id.is_not(None)
+    retired = ingestions.c.status == IngestionStatus.RETIRED
+    return (retired | (ended & elsewhere)) & (ingestions.c.updated_at < before)
 
 
 def _ids(names: Sequence[str]) -> set[UUID]:

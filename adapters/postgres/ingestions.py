@@ -132,7 +132,10 @@ async def count_batch(
 
 
 async def publish(connection: AsyncConnection, ref: IngestionRef, *, now: datetime) -> Closed:
-    """Make this version the one that answers: all of its chunks at once, and none of the old one's."""
+    """Make this version the one that answers: all of its chunks at once, and none of the old one's.
+
+    The old one's chunks are deleted after the commit: large ones would hold the document for seconds.
+    """
     document, row = await lock(connection, ref)
     if row is None or document is None or row.epoch != ref.epoch:
         raise _closed()
@@ -201,13 +204,13 @@ async def forget_chunks(connection: AsyncConnection, ref: IngestionRef, count: i
     await _set(connection, ref, {"stored_chunks": left, "updated_at": now})
 
 
-async def last_retired(connection: AsyncConnection, ref: IngestionRef) -> IngestionId | None:
-    """Name the version that this one replaced."""
+async def last_retired(connection: AsyncConnection, ref: IngestionRef) -> IngestionRef | None:
+    """Find the version that this one replaced."""
     query = select(ingestions.c.id).where(
         ingestions.c.document_id == ref.document_id, ingestions.c.status == IngestionStatus.RETIRED
     )
     found = await connection.scalar(query.order_by(ingestions.c.version.desc()).limit(1))
-    return None if found is None else IngestionId(found)
+    return None if found is None else ref.model_copy(update={"ingestion_id": IngestionId(found)})
 
 
 def format_of(row: Row[Any]) -> Format:
@@ -247,7 +250,6 @@ async def _set(connection: AsyncConnection, ref: IngestionRef, values: dict[str,
 async def _retire(connection: AsyncConnection, old: IngestionId, *, now: datetime) -> None:
     retired = {"status": IngestionStatus.RETIRED, "updated_at": now}
     await connection.execute(update(ingestions).where(ingestions.c.id == old).values(retired))
-    await chunks.delete_all(connection, old)
 
 
 async def _without(connection: AsyncConnection, document: Row[Any], end: CloseIngestion) -> dict[str, Any]:

@@ -378,6 +378,39 @@ async def test_the_bytes_of_a_version_that_was_never_accepted_are_collected_and_
     assert left == {str(ref.ingestion_id), str(under_way)}
 
 
+@pytest.mark.parametrize(
+    ("version", "status", "document", "answers", "kept"),
+    [
+        ("older", "retired", "ready", True, False),
+        ("older", "cancelled", "processing", False, False),
+        ("older", "failed", "ready", True, False),
+        ("newest", "failed", "ready", True, False),
+        ("newest", "cancelled", "cancelled", False, True),
+        ("newest", "failed", "failed", False, True),
+        ("newest", "running", "processing", True, True),
+        ("newest", "published", "ready", True, True),
+    ],
+)
+async def test_what_is_left_of_a_version_goes_when_it_can_neither_answer_nor_be_retried(
+    engine: AsyncEngine, blobs: FolderBlobStore, steps: Housekeeping, tmp_path: Path,
+    version: str, status: str, document: str, answers: bool, kept: bool,
+) -> None:  # fmt: skip
+    ref = await a_document(engine, await a_home(engine), status=document, ingestion=status, chunks=3)
+    other = new_id() if status != "published" else ref.ingestion_id
+    shown = {"current_ingestion_id": new_id()} if version == "older" else {}
+    async with engine.begin() as connection:
+        await connection.execute(
+            update(tables.documents).values(active_ingestion_id=other if answers else None, **shown)
+        )
+        await connection.execute(update(tables.ingestions).values(stored_chunks=3, updated_at=now() - 2 * LONG_AGO))
+    await blobs.put(source_key(ref.document_id, ref.ingestion_id), some_bytes())
+    long_ago = (now() - 2 * LONG_AGO).timestamp()
+    os.utime(tmp_path / "blobs" / ingestion_prefix(ref.document_id, ref.ingestion_id), (long_ago, long_ago))
+    assert await run(steps.expire) == (0 if kept else 4)
+    assert await count(engine, tables.chunks) == (3 if kept else 0)
+    assert [name async for name, _ in blobs.folders("documents/")] == ([str(ref.document_id)] if kept else [])
+
+
 async def test_what_a_killed_upload_left_is_dropped_and_one_that_goes_on_is_not(
     steps: Housekeeping, tmp_path: Path
 ) -> None:

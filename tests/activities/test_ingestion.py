@@ -92,6 +92,26 @@ async def test_a_new_version_takes_the_place_of_the_old_one_in_one_moment(bench:
     assert statuses == ["retired", "published"]
 
 
+@pytest.mark.parametrize("commits", [1, 2, 3])
+async def test_the_old_versions_chunks_go_wherever_a_crash_falls(
+    bench: Bench, crash_after: CrashAfter, commits: int
+) -> None:
+    await a_full_ingestion(bench)
+    await bench.run(bench.ingestion.publish, bench.ref)
+    old, stored = bench.ref, await bench.chunks()
+    new = await a_new_version(bench.engine, old)
+    await bench.put_source(new)
+    await a_full_ingestion(bench, new)
+    await crash_after(commits, bench.ingestion.publish, new)
+    assert (await bench.document()).active_ingestion_id == new.ingestion_id
+    bench.ref = old
+    left = stored - 3 * (commits - 1)
+    assert await bench.chunks() == (await bench.row()).stored_chunks == left
+    assert await bench.run(bench.ingestion.publish, new, attempt=2) == Closed(published=True)
+    assert await bench.chunks() == (await bench.row()).stored_chunks == 0
+    assert await count(bench.engine, tables.chunks) == (await bench.document()).chunk_count
+
+
 async def test_a_version_that_was_superseded_is_not_published(bench: Bench) -> None:
     await a_full_ingestion(bench)
     new = await a_new_version(bench.engine, bench.ref)
