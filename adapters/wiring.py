@@ -46,7 +46,9 @@ async def open_adapters(
     async with AsyncExitStack() as stack:
         telemetry = telemetry or open_telemetry(service)
         stack.callback(telemetry.shutdown)
-        engine = open_engine(settings.database_url, pool_size=settings.database_pool, application=service)
+        engine = open_engine(
+            settings.database_url, pool_size=settings.database_pool, application=service, probe=service != "worker"
+        )
         if telemetry.tracer:
             trace_statements(engine, telemetry.tracer)
         stack.push_async_callback(engine.dispose)

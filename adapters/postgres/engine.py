@@ -11,13 +11,18 @@ from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 
-def open_engine(url: str, *, pool_size: int = 10, application: str = "chatsphere") -> AsyncEngine:
-    """Open a pool. A lock is waited for 5 s, a statement may take 30 s, an idle transaction 60 s."""
+def open_engine(url: str, *, pool_size: int = 10, application: str = "chatsphere", probe: bool = True) -> AsyncEngine:
+    """Open a pool. A lock is waited for 5 s, a statement may take 30 s, an idle transaction 60 s.
+
+    With `probe` each connection is asked for a sign of life before it is used, so that a request
+    does not fail by a restart of the database long ago. A worker does without: its steps are tried
+    again, and a probe is a round trip more for each of a step's transactions.
+    """
     engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_pre_ping=True,
+        pool_pre_ping=probe,
         pool_timeout=10,
         hide_parameters=True,  # or errors, and so logs, would quote documents and hashes of passwords
         connect_args={
