@@ -113,8 +113,12 @@ async def get_ingestion(document_id: UUID, user: Reader, adapters: AdaptersDep, 
     async with transaction(adapters.engine) as connection:
         row = await documents.read(connection, user.id, document)
         ingestion = await documents.read_ingestion(connection, IngestionId(row.current_ingestion_id))
-        steps = await documents.steps_of(connection, IngestionId(ingestion.id))
     pending = await _pending(adapters, document, ingestion.run_id)
+    # Read after Temporal was asked: what failed is recorded first, so the record is never behind `pending`.
+    async with transaction(adapters.engine) as connection:
+        row = await documents.read(connection, user.id, document)
+        ingestion = await documents.read_ingestion(connection, IngestionId(row.current_ingestion_id))
+        steps = await documents.steps_of(connection, IngestionId(ingestion.id))
     retries = [each.next_retry_at for each in pending or [] if each.next_retry_at is not None]
     return Ingestion(
         id=ingestion.id,

@@ -5,6 +5,7 @@ import io
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -193,3 +194,34 @@ async def test_what_is_parked_is_cancelled_by_its_run(owner: Caller, adapters: A
     retried = await owner.http.post(f"{path}/retry")
     assert retried.status_code == 202
     assert (await reached(owner, adapters, path, "needs_attention"))["last_error"]["code"] == "no_text"
+
+
+async def test_a_step_that_is_tried_again_shows_why_how_often_and_when_next(
+    owner: Caller, adapters: Adapters, double: GeminiDouble
+) -> None:
+    double.script("embed", *[gemini_double.rate_limited("0.2s")] * 2, gemini_double.rate_limited("60s"))
+    path = await an_upload(owner, TEXT)
+
+    flight = await waiting(owner, path, attempt=4)
+
+    (pending,) = flight["pending"]
+    assert (pending["step"], pending["running"]) == ("embed", False)
+    assert pending["last_error"]["code"] == "provider_rate_limited"
+    due = datetime.fromisoformat(flight["next_retry_at"])
+    assert timedelta(seconds=30) < due - datetime.now(UTC) <= timedelta(seconds=60)
+    (step,) = [step for step in flight["steps"] if step["step"] == "embed"]
+    assert (step["state"], step["attempts"], step["last_error"]) == ("failed", 3, pending["last_error"])
+    assert flight["model_calls"] == {"made": 0, "needed": 1}
+    assert (flight["status"], flight["stage"]) == ("running", "embedding")
+
+    assert (await owner.http.post(f"{path}/cancel")).status_code == 202
+    await reached(owner, adapters, path, "cancelled")
+
+
+async def waiting(owner: Caller, path: str, *, attempt: int) -> dict[str, Any]:
+    """The flight record as soon as this attempt is the next one."""
+    async with asyncio.timeout(30):
+        while True:
+            flight: dict[str, Any] = (await owner.http.get(f"{path}/ingestion")).json()
+            if flight["next_retry_at"] and flight["pending"][0]["attempt"] == attempt:
+                return flight
