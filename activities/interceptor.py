@@ -1,13 +1,19 @@
 """The edge between errors and Temporal: what a step raises, every workflow can read."""
 
+from datetime import timedelta
+
 import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from domain.errors import DomainError
+from domain.steps import STEPS
 
 log = structlog.get_logger(__name__)
+
+
+_PATIENCE = {step.name: step.policy.patience for step in STEPS}
 
 
 class ErrorInterceptor(Interceptor):
@@ -29,12 +35,13 @@ class _Inbound(ActivityInboundInterceptor):
             try:
                 return await super().execute_activity(input)
             except DomainError as error:
-                log.warning("step_failed", code=error.code, retryable=error.retryable)
+                retryable = error.retryable and not _is_too_long(error.retry_after, info.activity_type)
+                log.warning("step_failed", code=error.code, retryable=retryable)
                 raise ApplicationError(
                     error.message,
                     type=error.code,
-                    non_retryable=not error.retryable,
-                    next_retry_delay=error.retry_after if error.retryable else None,
+                    non_retryable=not retryable,
+                    next_retry_delay=error.retry_after if retryable else None,
                 ) from None
             except ApplicationError:
                 raise
@@ -45,3 +52,8 @@ class _Inbound(ActivityInboundInterceptor):
                     f"The step failed unexpectedly ({type(error).__name__}). See the worker's log, then retry.",
                     type="internal",
                 ) from None
+
+
+def _is_too_long(pause: timedelta | None, step: str) -> bool:
+    patience = _PATIENCE.get(step)
+    return pause is not None and patience is not None and pause > patience

@@ -14,14 +14,24 @@ class Policy:
     total: timedelta | None = None
     first_pause: timedelta = timedelta(milliseconds=200)
     longest_pause: timedelta = timedelta(seconds=30)
+    patience: timedelta | None = None  # with a provider that asks for a pause itself; None is no limit
 
+
+# Someone waits for an answer: a quota of so many calls a minute is waited for, one of so many a day is not.
+_CHAT_PATIENCE = timedelta(seconds=60)
 
 # A query embedding is one short call; five attempts bridge a provider's hiccup within a minute.
-RETRIEVE = Policy(attempt=timedelta(seconds=10), attempts=5, longest_pause=timedelta(seconds=5))
+RETRIEVE = Policy(
+    attempt=timedelta(seconds=10), attempts=5, longest_pause=timedelta(seconds=5), patience=_CHAT_PATIENCE
+)
 
 # A long answer takes minutes; a silent worker is given up after 15 s, since someone is waiting.
 GENERATE = Policy(
-    attempt=timedelta(minutes=5), attempts=3, heartbeat=timedelta(seconds=15), longest_pause=timedelta(seconds=5)
+    attempt=timedelta(minutes=5),
+    attempts=3,
+    heartbeat=timedelta(seconds=15),
+    longest_pause=timedelta(seconds=5),
+    patience=_CHAT_PATIENCE,
 )
 
 # The subprocess has its own, lower limits; this one only catches a worker that stopped living.

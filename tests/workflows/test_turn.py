@@ -1,12 +1,13 @@
 """`AnswerTurn` on the time-skipping server, replayed at every task: order, failures, stops."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from domain.conversation import TurnOutcome
-from domain.errors import DomainError, ProviderAuth, ProviderError, SafetyBlocked
+from domain.errors import DomainError, ProviderAuth, ProviderError, ProviderRateLimited, SafetyBlocked
 from domain.steps import Persisted, PersistTurn
 from tests.servers import TemporalServer
 from tests.workflows.turn_runs import MESSAGE, FakeSteps, a_turn, stalled, start, workers
@@ -24,7 +25,13 @@ async def test_a_turn_loads_retrieves_generates_and_persists(temporal_env: Workf
 
 @pytest.mark.parametrize(
     ("error", "attempts"),
-    [(SafetyBlocked("The model declined."), 1), (ProviderAuth("The key is refused."), 1), (ProviderError("Away."), 3)],
+    [
+        (SafetyBlocked("The model declined."), 1),
+        (ProviderAuth("The key is refused."), 1),
+        (ProviderError("Away."), 3),
+        (ProviderRateLimited("A pause, please.", retry_after=timedelta(seconds=40)), 3),
+        (ProviderRateLimited("Tomorrow, please.", retry_after=timedelta(hours=9)), 1),
+    ],
 )
 async def test_a_generation_that_fails_for_good_is_a_recorded_end(
     temporal_env: WorkflowEnvironment, error: DomainError, attempts: int
