@@ -73,7 +73,7 @@ async def start_deletion(client: Client, ref: DeletionRef) -> bool:
 
 
 async def cancel_run(client: Client, workflow_id: str, *, run_id: str | None) -> bool:
-    """Ask a run to stop. False where none is open.
+    """Ask a run to stop. False where there is none; a named one that has closed takes it in silence.
 
     Give the run that you mean: without it a successor under the same id may be hit.
     """

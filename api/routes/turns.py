@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 from adapters.clock import now
 from adapters.postgres import turn_requests
 from adapters.postgres.engine import transaction
-from adapters.temporal.runs import cancel_run
+from adapters.temporal.runs import cancel_run, is_open
 from adapters.wiring import Adapters
 from api.dependencies import AdaptersDep, Reader, TransactionDep, Writer
 from api.errors import responses
@@ -79,9 +79,10 @@ async def cancel_turn(turn_id: UUID, user: Writer, adapters: AdaptersDep, once: 
 
 async def _stop(adapters: Adapters, owner: UserId, view: turn_requests.TurnView) -> None:
     turn, conversation = TurnId(view.row.id), ConversationId(view.row.conversation_id)
-    # By its run: the conversation's next turn has the same workflow id.
-    if await cancel_run(adapters.temporal, runs.turn_run(conversation), run_id=view.row.run_id):
-        await ended(adapters, turn, within=_WAIT)
+    id_ = runs.turn_run(conversation)
+    # By its run: the conversation's next turn has the same workflow id. A closed run takes a cancel in silence.
+    told = await cancel_run(adapters.temporal, id_, run_id=view.row.run_id)
+    if told and (await ended(adapters, turn, within=_WAIT) or await is_open(adapters.temporal, id_)):
         return
     async with transaction(adapters.engine) as connection:
         await turn_requests.close_unstarted(connection, owner, turn, now=now(), run_is_gone=True)

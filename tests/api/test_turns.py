@@ -14,9 +14,11 @@ from temporalio.api.enums.v1 import EventType as HistoryEvent
 from temporalio.client import Client
 
 from adapters.postgres.tables import messages, turn_events, turns
+from adapters.postgres.turns import begin
 from adapters.temporal.client import ensure_search_attributes
 from adapters.wiring import Adapters
 from api.routes import conversations as routes
+from api.routes import turns as turn_routes
 from domain.errors import SafetyBlocked
 from domain.runs import turn_run
 from tests.activities.turn_steps import answered
@@ -25,6 +27,7 @@ from tests.api.turn_service import all_events, answering, events, listening
 from tests.builders import a_bot, a_conversation, a_question, a_ready_document
 from tests.fakes import WordEmbedder
 from tests.servers import temporal_server
+from workflows.turn import AnswerTurn
 
 WARRANTY = "The warranty lasts two years. Batteries are excluded."
 SECRET = "a-word-that-no-history-may-hold"
@@ -192,6 +195,22 @@ async def test_a_stop_of_a_turn_that_nobody_took_up_ends_it(owner: Caller, engin
     assert [e[1] for e in await all_events(await owner.http.get(f"/api/v1/turns/{ref.turn_id}/events"))] == [
         "turn.cancelled"
     ]
+
+
+async def test_a_stop_of_a_turn_whose_run_was_terminated_ends_it(
+    owner: Caller, adapters: Adapters, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_routes, "_WAIT", timedelta(seconds=0.1))
+    _, bot = await a_bot(engine, owner.id)
+    ref = await a_question(engine, owner.id, bot)
+    id_ = turn_run(ref.conversation_id)
+    run = await adapters.temporal.start_workflow(AnswerTurn.run, ref, id=id_, task_queue="nobody")
+    async with engine.begin() as connection:
+        await begin(connection, ref, run_id=run.first_execution_run_id or "")
+    left = await owner.http.post(f"/api/v1/turns/{ref.turn_id}/cancel")
+    await run.terminate()
+    response = await owner.http.post(f"/api/v1/turns/{ref.turn_id}/cancel")
+    assert (left.json()["status"], response.json()["status"]) == ("running", "partial")
 
 
 async def test_a_client_that_leaves_stops_nothing_and_may_come_back(
