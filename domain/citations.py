@@ -11,7 +11,7 @@ from domain.ids import ChunkId, DocumentId
 from domain.markers import LONGEST_MARKER, MARKER, CodeSpans, numbers_of
 from domain.model import Model
 from domain.retrieval import Passage
-from domain.sentences import sentence_spans, tokens
+from domain.sentences import sentence_spans, title_ends, tokens
 
 
 class Citation(Model):
@@ -196,7 +196,10 @@ def _supporting(claim: str, content: str) -> tuple[int, int] | None:
     wanted = set(tokens(claim))
     best: tuple[int, int] | None = None
     best_score = -1.0
+    titles = set(title_ends(content))
     for start, end in sentence_spans(content):
+        if end in titles:  # few words, so that any in common would outweigh a sentence
+            continue
         has = set(tokens(content[start:end]))
         score = len(wanted & has) / (len(wanted) * len(has)) ** 0.5 if wanted and has else 0.0
         if score > best_score:

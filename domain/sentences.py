@@ -22,6 +22,11 @@ _ABBREVIATION = regex.compile(
     regex.IGNORECASE,
 )
 _LONGEST_ABBREVIATION = 12
+_LONGEST_TITLE = 60
+# A title begins large, holds no comma, and ends with a word that no phrase breaks after: "of", "the", "und" are short.
+_TITLE = regex.compile(r"[\p{Lu}\p{Lt}\p{N}][^,;]*(?<=\p{Pe}|\b[\p{Lu}\p{Lt}\p{N}][\p{L}\p{M}\p{N}]*|[\p{L}\p{M}]{4})")
+_LARGE = regex.compile(r"[\p{Pi}\p{Ps}\"']?[\p{Lu}\p{Lt}]")
+_SENTENCE_ENDS = regex.compile(rf"(?:[.!?…:]|[{_HARD_END}])[\p{{Pe}}\p{{Pf}}\"']*(?:\[\d+\])*$")
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’][\p{L}\p{M}]+)*")
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]+")
 
@@ -35,13 +40,38 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     """Cut into sentences, without the white space around them; every other character is in one span."""
     spans: list[tuple[int, int]] = []
     start = 0
-    for match in _END.finditer(text):
-        if _is_abbreviation(text, match.start()):
-            continue
-        _add(spans, text, start, match.end())
-        start = match.end()
-    _add(spans, text, start, len(text))
+    ends = {match.end() for match in _END.finditer(text) if not _is_abbreviation(text, match.start())}
+    for end in sorted(ends.union(title_ends(text), [len(text)])):
+        _add(spans, text, start, end)
+        start = end
     return spans
+
+
+def title_ends(text: str) -> list[int]:
+    """Find lines that are titles right above their text, as PDFs give them; answers where each ends.
+
+    A line that wraps is full: the next word would not have fitted. So a line is taken for a title only where a
+    sentence cannot go on over its end: it begins one and reads as a title, the next line begins large, and the
+    text below is more than twice as wide.
+    """
+    found = regex.finditer(r"[^\n]+|(?<=\n)(?=\n)", text)
+    lines = [(match.start() + len(match.group().rstrip()), match.group().strip()) for match in found]
+    titled, width = [False] * len(lines), 0
+    for number in range(len(lines) - 2, -1, -1):
+        line, below = lines[number][1], lines[number + 1][1]
+        width = width if titled[number + 1] else len(below)
+        titled[number] = len(line) * 2 < width and _LARGE.match(below) is not None and _may_be_title(line)
+    ends, begins = list[int](), True
+    for (end, line), title in zip(lines, titled, strict=True):
+        if begins and title:
+            ends.append(end)
+        else:
+            begins = not line or _SENTENCE_ENDS.search(line) is not None
+    return ends
+
+
+def _may_be_title(line: str) -> bool:
+    return len(line) <= _LONGEST_TITLE and _TITLE.fullmatch(line) is not None
 
 
 def _is_abbreviation(text: str, stop: int) -> bool:

@@ -13,7 +13,7 @@ from domain.conversation import estimate_tokens
 from domain.ports import AnswerRequest, Finished, TextDelta
 from domain.prompts import NOTHING_FOUND
 from domain.retrieval import Passage
-from domain.sentences import sentence_spans, tokens
+from domain.sentences import sentence_spans, title_ends, tokens
 
 MODEL = "local/extractive"
 _MOST_QUOTES = 3
@@ -45,6 +45,7 @@ class _Sentence:
     passage: Passage
     text: str
     order: int
+    weighed: str  # with the title right above it
 
 
 class LocalGenerator:
@@ -73,10 +74,10 @@ class LocalGenerator:
         sentences = _candidates(request.passages)[:_MOST_SENTENCES]
         if not sentences:
             return []
-        vectors = await self._embedder.embed_sentences([request.question, *(s.text for s in sentences)])
+        vectors = await self._embedder.embed_sentences([request.question, *(s.weighed for s in sentences)])
         meaning = vectors[1:] @ vectors[0]
         wanted = _content_words(request.question)
-        shared = np.array([_coverage(wanted, sentence.text) for sentence in sentences])
+        shared = np.array([_coverage(wanted, sentence.weighed) for sentence in sentences])
         return _best(sentences, list(map(float, (1 - _LEXICAL) * meaning + _LEXICAL * shared)))
 
 
@@ -84,10 +85,13 @@ def _candidates(passages: Sequence[Passage]) -> list[_Sentence]:
     """List the sentences that can be quoted, those of the best passages first, none twice."""
     found: dict[str, _Sentence] = {}
     for passage in sorted(passages, key=lambda p: -p.score):
+        titles, title = set(title_ends(passage.content)), ""
         for start, end in sentence_spans(passage.content):
-            text = _quotable(passage.content[start:end])
+            written = passage.content[start:end]
+            text = None if end in titles else _quotable(written)
             if text and text not in found:
-                found[text] = _Sentence(passage, text, len(found))
+                found[text] = _Sentence(passage, text, len(found), f"{title} {text}".lstrip())
+            title = written if end in titles else ""
     return list(found.values())
 
 

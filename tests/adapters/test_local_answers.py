@@ -94,3 +94,14 @@ async def test_every_quote_of_an_answer_survives_filter_and_verification(
     markers = MarkerFilter(frozenset({1}))
     assert markers.feed(text) + markers.finish() == text
     assert text.count("[1]") == len(verify(text, given)) >= 1
+
+
+async def test_a_title_above_a_sentence_helps_to_find_it_and_is_not_quoted(generator: LocalGenerator) -> None:
+    text = "Borrowing\nA member may have up to six books at home, and each of them for four weeks at a time.\n"
+    text += "Opening hours\nThe doors are open from nine in the morning to six in the evening, on Sundays until noon."
+    request = AnswerRequest(question="What are the opening hours?", passages=passages(text))
+
+    answer = "".join([event.text async for event in generator.stream(request) if isinstance(event, TextDelta)])
+
+    assert answer.startswith('The documents say: "The doors are open from nine')
+    assert "Opening hours" not in answer
