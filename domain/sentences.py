@@ -52,7 +52,7 @@ def title_ends(text: str) -> list[int]:
 
     A line that wraps is full: the next word would not have fitted. So a line is taken for a title only where a
     sentence cannot go on over its end: it begins one and reads as a title, the next line begins large, and the
-    text below is more than twice as wide.
+    text below is more than half as wide again.
     """
     found = regex.finditer(r"[^\n]+|(?<=\n)(?=\n)", text)
     lines = [(match.start() + len(match.group().rstrip()), match.group().strip()) for match in found]
@@ -60,7 +60,7 @@ def title_ends(text: str) -> list[int]:
     for number in range(len(lines) - 2, -1, -1):
         line, below = lines[number][1], lines[number + 1][1]
         width = width if titled[number + 1] else len(below)
-        titled[number] = len(line) * 2 < width and _LARGE.match(below) is not None and _may_be_title(line)
+        titled[number] = len(line) * 3 < width * 2 and _LARGE.match(below) is not None and _may_be_title(line)
     ends, begins = list[int](), True
     for (end, line), title in zip(lines, titled, strict=True):
         if begins and title:

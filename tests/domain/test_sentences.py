@@ -37,6 +37,7 @@ def test_titles_above_each_other_and_after_a_sentence_are_found() -> None:
         "The treaty was signed by Anna\nSmith.",
         "It begins on page 7 with the words of the first\nPresident. More follows.",
         "He was born in\nOslo.",
+        "The members of the board met in the rooms of Anna\nSmith, who had asked them for a decision on the new roof.",
         "We met her in the old town of\nBergen, which lies at the sea, on a day without any rain at all.",
         "In this report, written by the\nMinistry, the first chapter tells of the years that went before it.",
         "among them\nNorway, Sweden and Denmark, whose laws on libraries were the oldest at the time.",
