@@ -1,4 +1,4 @@
-"""What an ingestion of 300 pages leaves in Temporal, with the real steps on the real servers."""
+"""What a PDF of 300 pages leaves in Temporal, with the real steps, the real reader and the real servers."""
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -8,42 +8,56 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.worker import Worker
 
+from activities.extraction import Extraction
 from activities.flight import FlightRecorder
 from activities.interceptor import ErrorInterceptor
 from adapters.blobs import FolderBlobStore
 from adapters.clock import now
+from adapters.extraction.extractor import SubprocessExtractor
 from adapters.postgres import tables
 from adapters.temporal.client import ensure_search_attributes
 from adapters.temporal.runs import start_ingestion
 from domain import runs
+from domain.blobs import source_key
+from domain.ports import ExtractionLimits
 from domain.steps import Queue
 from tests.activities.ingestion_steps import Bench, PageExtractor
 from tests.fakes import WordEmbedder
+from tests.pdf_files import a_pdf, write
 from tests.rows import a_document, a_home, count
 from tests.servers import TemporalServer
 from workflows.ingestion import IngestDocument
 from workflows.sandbox import workflow_runner
 
 SECRET = "heliotrope"
+PAGES = 300
+PAGE = "\n".join(["A line of a page as wide as paper is, and after it comes another one of its kind."] * 25)
 
 
 async def test_300_pages_take_40_events_and_8_kb_and_none_of_their_content(
     engine: AsyncEngine, dev_server: TemporalServer, tmp_path: Path
 ) -> None:
     ref = await a_document(engine, await a_home(engine), status="pending", ingestion="pending")
-    pages = [f"{SECRET} {n}. " + "A sentence of some length follows. " * 60 for n in range(300)]
     bench = Bench(
-        engine, FolderBlobStore(tmp_path), PageExtractor(pages), WordEmbedder(batch_size=100), ref, characters=1000
+        engine,
+        FolderBlobStore(tmp_path / "blobs"),
+        PageExtractor([]),
+        WordEmbedder(batch_size=100),
+        ref,
+        characters=1000,
     )
-    await bench.put_source(ref)
+    await bench.set(format="pdf")
+    pdf = write(tmp_path / "long.pdf", a_pdf([f"{SECRET} {n}.\n{PAGE}" for n in range(PAGES)]))
+    await bench.blobs.put_file(source_key(ref.document_id, ref.ingestion_id), pdf)
     client = await dev_server.client()
     await ensure_search_attributes(client)
     steps: dict[Queue, list[Callable[..., Any]]] = {
         Queue.CHAT: [bench.ingestion.begin, bench.chunking.chunk, bench.ingestion.publish],
-        Queue.INGEST_CPU: [bench.extraction.extract],
         Queue.MODELS: [bench.embedding.embed],
     }
     async with AsyncExitStack() as stack:
+        reader = await stack.enter_async_context(SubprocessExtractor())
+        steps[Queue.INGEST_CPU] = [Extraction(engine, bench.blobs, reader, ExtractionLimits(), now).extract]
         for queue, activities in steps.items():
             worker = Worker(
                 client,
@@ -59,7 +73,7 @@ async def test_300_pages_take_40_events_and_8_kb_and_none_of_their_content(
         await handle.result()
     history = await handle.fetch_history()
     document, row = await bench.document(), await bench.row()
-    assert document.status == "ready"
+    assert (document.status, document.page_count) == ("ready", PAGES)
     assert 600 <= await count(engine, tables.chunks) == row.planned_chunks <= 1100
     assert row.model_calls == bench.embedder.calls == -(-row.planned_chunks // 100)
     assert len(history.events) <= 40
