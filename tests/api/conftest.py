@@ -27,7 +27,7 @@ from api.security import issue_access_token
 from domain.ids import UserId
 from tests.builders import a_user
 from tests.fakes import ScriptedGenerator, WordEmbedder
-from tests.servers import TemporalServer
+from tests.servers import TemporalServer, temporal_server
 
 UPLOAD_LIMIT = 300_000
 
@@ -51,8 +51,15 @@ async def logged_in(app: FastAPI, settings: Settings, user: UserId) -> AsyncIter
 
 
 @pytest_asyncio.fixture(scope="session")
-async def temporal(dev_server: TemporalServer) -> Client:
-    client = await dev_server.client()
+async def api_server() -> AsyncIterator[TemporalServer]:
+    """A server of the API's own: what is started here without a worker stays open, and is nobody else's task."""
+    async with temporal_server() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session")
+async def temporal(api_server: TemporalServer) -> Client:
+    client = await api_server.client()
     await ensure_search_attributes(client)
     return client
 
