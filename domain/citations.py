@@ -4,6 +4,7 @@
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import regex
 
@@ -30,7 +31,10 @@ _CLOSING = {
     '"': '"', "＂": "＂", "”": "“„”", "“": "„", "»": "«»", "«": "»", "」": "「", "』": "『", "〞": "〝", "〟": "〝",
 }  # fmt: skip
 _AFTER_QUOTE = " \t\r\n\u00a0\u202f.,;:!?…)、。，．；：！？）"
+# A person reads these; the bounds keep an answer that was made to be slow from holding its conversation up.
 _QUOTE_REACH = 2000
+_NEAREST_OPENINGS = 8
+_MOST_MARKERS = 200
 _SAME = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛ʼ′`´", "'"),
@@ -100,22 +104,20 @@ def verify(answer: str, passages: Sequence[Passage]) -> list[Citation]:
     by_marker = {passage.marker: passage for passage in passages}
     folded: dict[int, _Folded] = {}
     found: dict[tuple[int, str], Citation] = {}
-    for match in _markers(answer):
+    cited = ((match, number) for match in _markers(answer) for number in numbers_of(match.group()))
+    for match, number in islice((pair for pair in cited if pair[1] in by_marker), _MOST_MARKERS):
+        passage = by_marker[number]
         quotations = _quotations(answer, match.start())
-        for number in numbers_of(match.group()):
-            passage = by_marker.get(number)
-            if passage is None:
-                continue
-            if quotations and number not in folded:
-                folded[number] = _fold(passage.content)
-            span = (
-                _quoted(quotations, passage.content, folded[number])
-                if quotations
-                else _supporting(_claim(answer, match.start()), passage.content)
-            )
-            if span is not None:
-                citation = _citation(passage, *span)
-                found.setdefault((number, citation.quote), citation)
+        if quotations and number not in folded:
+            folded[number] = _fold(passage.content)
+        span = (
+            _quoted(quotations, passage.content, folded[number])
+            if quotations
+            else _supporting(_claim(answer, match.start()), passage.content)
+        )
+        if span is not None:
+            citation = _citation(passage, *span)
+            found.setdefault((number, citation.quote), citation)
     return list(found.values())
 
 
@@ -155,10 +157,9 @@ def _quotations(answer: str, at: int) -> list[str]:
         return []
     close = end - 1
     floor = max(0, close - _QUOTE_REACH, answer.rfind("\n\n", 0, close))
+    starts = [start for start in range(floor, close) if answer[start] in opening][-_NEAREST_OPENINGS:]
     return [
-        inner
-        for start in range(floor, close)
-        if answer[start] in opening and _is_quotation(inner := answer[start + 1 : close], answer[start], answer[close])
+        inner for start in starts if _is_quotation(inner := answer[start + 1 : close], answer[start], answer[close])
     ]
 
 

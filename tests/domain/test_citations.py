@@ -1,6 +1,7 @@
 import re
 from dataclasses import replace
 from itertools import pairwise
+from time import process_time
 from uuid import UUID
 
 import pytest
@@ -191,3 +192,15 @@ def test_a_citation_names_the_page_that_its_quotation_stands_on() -> None:
     passage = replace(a_passage(content=content), page=7, page_starts=starts)
     answer = '"The first page" [1], "the second page goes on" [1] and "third page is the last" [1].'
     assert [citation.page for citation in verify(answer, [passage])] == [7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [('"a' * 40 + '" [1] ') * 100, "[1]" * 3000, "It is so [1][2]. " * 500, ("“" * 300 + "x” [1] ") * 30],
+    ids=["quotation marks", "markers", "claims", "opened"],
+)
+def test_an_answer_that_was_made_to_be_slow_is_checked_soon(answer: str) -> None:
+    content = "The quick brown fox jumps over the lazy dog. " * 20
+    began = process_time()
+    verify(answer, [a_passage(content), a_passage(content, marker=2)])
+    assert process_time() - began < 5  # minutes, without bounds
