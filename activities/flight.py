@@ -37,7 +37,7 @@ class FlightRecorder(Interceptor):
         self._engine = engine
         self._now = now
 
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002  (Temporal's name)
         return _Inbound(next, self)
 
     async def failed(self, given: object, error: Exception) -> None:
@@ -54,11 +54,11 @@ class FlightRecorder(Interceptor):
 
 
 class _Inbound(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, recorder: FlightRecorder) -> None:  # noqa: A002
+    def __init__(self, next: ActivityInboundInterceptor, recorder: FlightRecorder) -> None:  # noqa: A002  (Temporal's name)
         super().__init__(next)
         self._recorder = recorder
 
-    async def execute_activity(self, input: ExecuteActivityInput) -> object:  # noqa: A002
+    async def execute_activity(self, input: ExecuteActivityInput) -> object:  # noqa: A002  (Temporal's name)
         try:
             return await super().execute_activity(input)
         except Exception as error:

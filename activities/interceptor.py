@@ -19,12 +19,12 @@ _PATIENCE = {step.name: step.policy.patience for step in STEPS}
 class ErrorInterceptor(Interceptor):
     """Turns a `DomainError` into an `ApplicationError` whose type is the error's code."""
 
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002  (Temporal's name)
         return _Inbound(next)
 
 
 class _Inbound(ActivityInboundInterceptor):
-    async def execute_activity(self, input: ExecuteActivityInput) -> object:  # noqa: A002
+    async def execute_activity(self, input: ExecuteActivityInput) -> object:  # noqa: A002  (Temporal's name)
         info = activity.info()
         with structlog.contextvars.bound_contextvars(
             workflow_id=info.workflow_id,

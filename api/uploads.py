@@ -137,7 +137,7 @@ async def receive(
     except FormParserError as error:
         raise _broken_form() from error
     assert intake.found is not None  # noqa: S101  (the stream ends with a detection)
-    assert form.file is not None  # noqa: S101
+    assert form.file is not None  # noqa: S101  (and with a file)
     format_, content_type = intake.found
     return Upload(
         ingestion_id=ingestion,

@@ -42,7 +42,7 @@ def joint(format: Format) -> str:  # noqa: A002  (the domain's word)
     return PAGE_BREAK if format is Format.PDF else ""
 
 
-def full_text(pages: Iterable[Page], *, format: Format) -> str:  # noqa: A002
+def full_text(pages: Iterable[Page], *, format: Format) -> str:  # noqa: A002  (the domain's word)
     """Give the text that spans index."""
     return joint(format).join(page.text for page in pages)
 
@@ -50,7 +50,7 @@ def full_text(pages: Iterable[Page], *, format: Format) -> str:  # noqa: A002
 def split(
     pages: Iterable[Page],
     *,
-    format: Format,  # noqa: A002
+    format: Format,  # noqa: A002  (the domain's word)
     size: int = 1000,
     overlap: int = 150,
 ) -> Iterator[PlannedChunk]:

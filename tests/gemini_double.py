@@ -424,7 +424,7 @@ def faults_json(*faults: Fault) -> list[dict[str, Any]]:
 async def _main(port: int) -> None:
     async with running_double(port) as double:
         double.keep_requests = False
-        print(double.url, flush=True)  # noqa: T201
+        print(double.url, flush=True)  # noqa: T201  (its one line of output)
         await asyncio.Event().wait()
 
 

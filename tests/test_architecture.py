@@ -1,6 +1,7 @@
 """What the folders promise: steps and activities agree, files stay small, the noun is the file's name."""
 
 import inspect
+import re
 import typing
 from pathlib import Path
 
@@ -18,6 +19,7 @@ LONG_FOR_A_REASON = {
     "domain/errors.py",
     "migrations/versions/0001_first_schema.py",
 }
+_SILENCED = re.compile(r"# (?:noqa: [A-Z0-9, ]*[A-Z0-9]|type: ignore\[[\w, -]+\])(?P<why>\s+\(.+\)|\s+# (?!fmt).+)?")
 
 
 def implemented() -> dict[str, typing.Callable[..., object]]:
@@ -60,3 +62,17 @@ def test_the_worker_stays_under_sixty_lines() -> None:
 def test_no_file_is_named_for_nothing() -> None:
     vague = {"utils", "helpers", "common", "manager", "misc"}
     assert [str(path) for package in PACKAGES for path in (ROOT / package).rglob("*.py") if path.stem in vague] == []
+
+
+def test_whoever_silences_a_guard_says_why() -> None:
+    """On the line itself, or in a comment right above it."""
+    silent = []
+    paths = [p for package in (*PACKAGES, "tests") for p in (ROOT / package).rglob("*.py")]
+    for path in [*paths, *ROOT.glob("*.py")]:
+        above = ""
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            silenced = _SILENCED.search(line)
+            if silenced and not silenced["why"] and not above.strip().startswith("#"):
+                silent.append(f"{path.relative_to(ROOT)}:{number}")
+            above = line
+    assert silent == [], silent

@@ -182,7 +182,7 @@ def _create_system_user() -> None:
     if useradd is None:
         raise PostgresFailed("Postgres does not run as root and `useradd` is missing: run this as another user.")
     with contextlib.suppress(subprocess.CalledProcessError):  # somebody else made it at the same moment
-        subprocess.run([useradd, "--system", "--no-create-home", _SYSTEM_USER], check=True)  # noqa: S603
+        subprocess.run([useradd, "--system", "--no-create-home", _SYSTEM_USER], check=True)  # noqa: S603  (the system's own program)
     try:
         pwd.getpwnam(_SYSTEM_USER)
     except KeyError:

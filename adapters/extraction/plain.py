@@ -50,7 +50,7 @@ def _encoding(source: Path) -> str:
             return "utf-8"
         file.seek(wrong)
         # Imported here: half a megabyte of tables that UTF-8 does not need.
-        import charset_normalizer  # noqa: PLC0415
+        import charset_normalizer  # noqa: PLC0415  (see above)
 
         best = charset_normalizer.from_bytes(file.read(PIECE)).best()
     if best is None:

@@ -51,7 +51,7 @@ class SecondOpinion:
             return reader.pages[index].extract_text()
         except MemoryError:
             raise
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001  (as above)
             return None
 
     def _open(self) -> "PdfReader | None":
@@ -59,7 +59,7 @@ class SecondOpinion:
             return self._reader
         self._opened = True
         # Its import takes longer than most documents, and most never need it.
-        from pypdf import PasswordType, PdfReader  # noqa: PLC0415
+        from pypdf import PasswordType, PdfReader  # noqa: PLC0415  (see above)
 
         logging.getLogger("pypdf").disabled = True  # its warnings quote the document
         try:
@@ -67,7 +67,7 @@ class SecondOpinion:
             self._encrypted = reader.is_encrypted and reader.decrypt("") == PasswordType.NOT_DECRYPTED
         except MemoryError:
             raise
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001  (as above)
             return None
         self._reader = reader
         return reader

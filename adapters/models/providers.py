@@ -25,13 +25,13 @@ async def open_models(settings: Settings) -> AsyncIterator[Models]:
     """
     match settings.provider:
         case "gemini":
-            from adapters.models.gemini import open_gemini  # noqa: PLC0415
+            from adapters.models.gemini import open_gemini  # noqa: PLC0415  (see above)
 
             async with open_gemini(settings) as (embedder, generator):
                 yield Models(embedder, generator)
         case "local":
-            from adapters.models.local_answers import LocalGenerator  # noqa: PLC0415
-            from adapters.models.local_embedding import LocalEmbedder  # noqa: PLC0415
+            from adapters.models.local_answers import LocalGenerator  # noqa: PLC0415  (see above)
+            from adapters.models.local_embedding import LocalEmbedder  # noqa: PLC0415  (see above)
 
             local = LocalEmbedder(width=settings.embedding_width)
             yield Models(local, LocalGenerator(local))

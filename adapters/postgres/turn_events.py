@@ -72,7 +72,7 @@ class Feed:
 async def append(
     connection: AsyncConnection,
     turn_id: TurnId,
-    type: EventType,  # noqa: A002
+    type: EventType,  # noqa: A002  (the column's name)
     data: Mapping[str, Any],
     *,
     attempt: int | None = None,
@@ -100,7 +100,7 @@ async def shown_text(connection: AsyncConnection, turn_id: TurnId) -> str:
     return str((await connection.execute(_SHOWN, {"turn": turn_id})).scalar_one())
 
 
-async def has_event(connection: AsyncConnection, turn_id: TurnId, type: EventType) -> bool:  # noqa: A002
+async def has_event(connection: AsyncConnection, turn_id: TurnId, type: EventType) -> bool:  # noqa: A002  (the column's name)
     """Tell whether an event of this type was appended."""
     query = select(turn_events.c.sequence).where(turn_events.c.turn_id == turn_id, turn_events.c.type == type.value)
     return (await connection.execute(query.limit(1))).first() is not None

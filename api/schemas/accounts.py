@@ -120,7 +120,7 @@ class Tokens(Answer):
 
     access_token: str
     refresh_token: str
-    token_type: Literal["bearer"] = "bearer"  # noqa: S105
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  (no secret, a kind)
     expires_in: Annotated[int, Field(description="Seconds that the access token lives.", examples=[1800])]
 
 

@@ -51,7 +51,7 @@ Read = Callable[..., Any]
 def read(extractor: SubprocessExtractor, tmp_path: Path) -> Read:
     """Extract bytes; gives the pages as (number, text)."""
 
-    async def run(content: bytes, format: Format = Format.PDF, **limits: Any) -> list[tuple[int | None, str]]:  # noqa: A002
+    async def run(content: bytes, format: Format = Format.PDF, **limits: Any) -> list[tuple[int | None, str]]:  # noqa: A002  (the job's word)
         source, target = write(tmp_path / "source", content), tmp_path / "pages.jsonl"
         job = ExtractionJob(source, target, format, replace(SMALL, **limits))
         try:

@@ -47,7 +47,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "post /api/v1/bots/{bot_id}/conversations": {"json": {}},
     "patch /api/v1/conversations/{conversation_id}": {"json": {"title": "taken"}},
     "post /api/v1/conversations/{conversation_id}/messages": {"json": {"content": "Hello?"}},
-    "put /api/v1/messages/{message_id}/feedback": {"json": {"rating": "up"}},
     "post /api/v1/bots/{bot_id}/search": {"json": {"query": "anything"}},
 }
 """Bodies that the owner could send, so that nothing but ownership stands in the way."""

@@ -268,7 +268,7 @@ async def test_a_conversation_that_is_deleted_while_it_answers_leaves_nothing(
         assert (await owner.http.delete(url.removesuffix("/messages"))).status_code == 204
         go_on.set()
         assert (await waiting).status_code == 404
-        handle = adapters.temporal.get_workflow_handle(turn_run(url.split("/")[-2]))  # type: ignore[arg-type]
+        handle = adapters.temporal.get_workflow_handle(turn_run(url.split("/")[-2]))  # type: ignore[arg-type]  # an id as text
         await handle.result()
     async with engine.connect() as connection:
         for table in (turns, messages, turn_events):
@@ -281,7 +281,7 @@ async def test_a_history_is_small_and_holds_nothing_of_what_was_said(
     async with answering(adapters, [f"Two years {SECRET} [1]."]):
         response = await owner.http.post(url, json={"content": f"How long is the warranty {SECRET}?"})
     assert response.json()["status"] == "complete"
-    handle = adapters.temporal.get_workflow_handle(turn_run(url.split("/")[-2]))  # type: ignore[arg-type]
+    handle = adapters.temporal.get_workflow_handle(turn_run(url.split("/")[-2]))  # type: ignore[arg-type]  # an id as text
     await handle.result()
     history = await handle.fetch_history()
     size = sum(event.ByteSize() for event in history.events)

@@ -114,7 +114,7 @@ def plan(text: str, format: Format = Format.TEXT, size: int = 100, overlap: int 
 
 
 def contents(*args: object, **kwargs: object) -> list[str]:
-    return [chunk.content for chunk in plan(*args, **kwargs)]  # type: ignore[arg-type]
+    return [chunk.content for chunk in plan(*args, **kwargs)]  # type: ignore[arg-type]  # passed on as they came
 
 
 @pytest.mark.parametrize(

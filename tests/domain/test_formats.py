@@ -25,7 +25,7 @@ from domain.formats import detect
     ],
 )
 def test_content_decides_and_the_name_tells_kinds_of_text_apart(
-    head: bytes, name: str, declared: str | None, format: Format  # noqa: A002
+    head: bytes, name: str, declared: str | None, format: Format  # noqa: A002  (the domain's word)
 ) -> None:  # fmt: skip
     types = {Format.PDF: "application/pdf", Format.TEXT: "text/plain", Format.MARKDOWN: "text/markdown"}
     assert detect(head, name, declared) == (format, types[format])

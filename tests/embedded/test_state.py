@@ -53,7 +53,7 @@ def test_one_port_for_two_is_a_conflict_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("host", "url"),
-    [("127.0.0.1", "http://127.0.0.1:8000"), ("0.0.0.0", "http://127.0.0.1:8000"), ("::1", "http://[::1]:8000")],  # noqa: S104
+    [("127.0.0.1", "http://127.0.0.1:8000"), ("0.0.0.0", "http://127.0.0.1:8000"), ("::1", "http://[::1]:8000")],  # noqa: S104  (nothing is bound)
 )
 def test_the_api_is_shown_under_an_address_that_a_browser_opens(host: str, url: str) -> None:
     assert StackSettings(api_host=host, api_port=8000).api_url == url
