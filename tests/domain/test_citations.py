@@ -196,8 +196,14 @@ def test_a_citation_names_the_page_that_its_quotation_stands_on() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [('"a' * 40 + '" [1] ') * 100, "[1]" * 3000, "It is so [1][2]. " * 500, ("“" * 300 + "x” [1] ") * 30],
-    ids=["quotation marks", "markers", "claims", "opened"],
+    [
+        ('"a' * 40 + '" [1] ') * 100,
+        "[1]" * 3000,
+        "It is so [1][2]. " * 500,
+        ("“" * 300 + "x” [1] ") * 30,
+        "." * 1900 + "a [1]" * 50,
+    ],
+    ids=["quotation marks", "markers", "claims", "opened", "dots"],
 )
 def test_an_answer_that_was_made_to_be_slow_is_checked_soon(answer: str) -> None:
     content = "The quick brown fox jumps over the lazy dog. " * 20
