@@ -195,6 +195,9 @@ async def _on_validation(_: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return problem(400, Kind.INVALID_REQUEST, "invalid_json", "The body is not valid JSON.")
+    if first["loc"] == ("body",) and first["type"] in ("model_attributes_type", "dict_type"):
+        text = "The body must be a JSON object, sent with Content-Type: application/json."
+        return problem(422, Kind.INVALID_REQUEST, "invalid_request", text)
     where = [str(part) for part in first["loc"][1:]]
     nested = first.get("ctx", {}).get("param")
     param = ".".join([*where, nested] if nested else where) or None

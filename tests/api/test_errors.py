@@ -56,6 +56,15 @@ async def test_json_of_another_shape_is_422(owner: Caller, body: bytes) -> None:
     assert response.status_code == 422
 
 
+async def test_a_body_without_its_content_type_is_told_what_to_send(owner: Caller) -> None:
+    response = await owner.http.post(
+        "/api/v1/bots", content=b'{"name": "Helper"}', headers={"Content-Type": "text/plain"}
+    )
+
+    assert response.status_code == 422
+    assert "Content-Type: application/json" in response.json()["error"]["message"]
+
+
 async def test_a_json_body_over_a_megabyte_is_413_declared_or_not(owner: Caller) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(40):
