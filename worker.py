@@ -52,7 +52,7 @@ async def run(settings: Settings, queues: list[Queue]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Runs ChatSphere's workflows and activities.")
-    parser.add_argument("--queues", help=f"comma-separated subset of {', '.join(Queue)} (default: the setting)")
+    parser.add_argument("--queues", help=f"some of {','.join(Queue)} (default: CHATSPHERE_WORKER_QUEUES, at first all)")
     chosen, settings = parser.parse_args().queues, Settings()
     configure_logs(level=settings.log_level, style=settings.log_format, service="worker")
     asyncio.run(run(settings, [Queue(name.strip()) for name in (chosen or settings.worker_queues).split(",")]))

@@ -19,7 +19,13 @@ from adapters.embedded.supervisor import Supervisor
 def _help() -> str:
     own = StackSettings.model_fields.keys() - StackSettings.__mro__[1].__annotations__.keys() | {"api_port", "api_host"}
     lines = [_setting(name, StackSettings.model_fields[name]) for name in StackSettings.model_fields if name in own]
-    return "Settings are environment variables, or lines in .env:\n\n" + "\n".join(lines)
+    return "\n".join(
+        [
+            "Settings are environment variables, or lines in .env:\n",
+            *lines,
+            "\nWhat answers: CHATSPHERE_PROVIDER is local, or gemini with CHATSPHERE_GEMINI_API_KEY.",
+        ]
+    )
 
 
 def _setting(name: str, field: FieldInfo) -> str:

@@ -55,7 +55,7 @@ async def create_token(
     settings: SettingsDep,
     once: OnceDep,
 ) -> Tokens:
-    """Change an e-mail address (`username`) and a password for tokens. OAuth2's password form."""
+    """Exchange an e-mail address (`username`) and a password for tokens. OAuth2's password form."""
     email = form.username.strip().lower().replace("\0", "")
     async with adapters.engine.connect() as connection:
         user = await accounts.find_by_email(connection, email)
