@@ -31,6 +31,20 @@ class Failure(Model):
     message: str
 
 
+class Rating(StrEnum):
+    """What the owner thinks of an answer."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class Feedback(Model):
+    """The owner's verdict on an answer."""
+
+    rating: Rating
+    comment: str | None = None
+
+
 class Message(Model):
     """One message; a user's has no citations, model or usage."""
 
@@ -44,4 +58,5 @@ class Message(Model):
     model: str | None = None
     usage: Usage | None = None
     error: Failure | None = None
+    feedback: Feedback | None = None
     created_at: datetime

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, insert, select
+from sqlalchemy import Row, Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.paging import Window, keyset
-from adapters.postgres.tables import messages, turns
+from adapters.postgres.tables import bots, conversations, messages, turns
 from domain.citations import Citation
 from domain.conversation import ChatMessage, Role
-from domain.ids import ConversationId, MessageId, TurnId
-from domain.messages import Failure, Message, MessageStatus, Usage
+from domain.errors import NotFound, StateConflict
+from domain.ids import ConversationId, MessageId, TurnId, UserId
+from domain.messages import Failure, Feedback, Message, MessageStatus, Rating, Usage
 
 
 async def add(
@@ -53,6 +54,25 @@ async def find(connection: AsyncConnection, message_id: MessageId) -> Message | 
     """Read one message."""
     row = (await connection.execute(_query().where(messages.c.id == message_id))).one_or_none()
     return None if row is None else message_of(row)
+
+
+async def rate(connection: AsyncConnection, owner: UserId, message_id: MessageId, feedback: Feedback) -> Message:
+    """Set what the owner thinks of an answer, in place of what was set before. Raises `NotFound`, `StateConflict`."""
+    query = (
+        select(messages.c.role)
+        .join(conversations, conversations.c.id == messages.c.conversation_id)
+        .join(bots, bots.c.id == conversations.c.bot_id)
+        .where(messages.c.id == message_id, conversations.c.owner_id == owner, bots.c.deleting_at.is_(None))
+        .with_for_update(of=messages)
+    )
+    role = (await connection.execute(query)).scalar_one_or_none()
+    if role is None:
+        raise NotFound("You have no message of this id.")
+    if role != Role.ASSISTANT:
+        raise StateConflict("This message is a question of your own. Only answers are rated: send the answer's id.")
+    values = {"rating": feedback.rating, "feedback_comment": feedback.comment}
+    await connection.execute(update(messages).where(messages.c.id == message_id).values(values))
+    return message_of((await connection.execute(_query().where(messages.c.id == message_id))).one())
 
 
 async def page(
@@ -111,6 +131,7 @@ def message_of(row: Row[Any]) -> Message:
         model=row.model,
         usage=Usage(input_tokens=row.input_tokens, output_tokens=row.output_tokens) if answer else None,
         error=Failure(code=row.error_code or "internal", message=row.error_message or "") if failed else None,
+        feedback=None if row.rating is None else Feedback(rating=Rating(row.rating), comment=row.feedback_comment),
         created_at=row.created_at,
     )
 

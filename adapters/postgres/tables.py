@@ -331,9 +331,12 @@ messages = Table(
     Column("model", Text),
     Column("input_tokens", Integer, nullable=False, server_default="0"),
     Column("output_tokens", Integer, nullable=False, server_default="0"),
+    Column("rating", Text),  # of an answer, by the owner; null: none yet
+    Column("feedback_comment", Text),
     _created(),
     UniqueConstraint("conversation_id", "position"),
     CheckConstraint("status in ('complete', 'partial', 'failed')", name="status"),
+    CheckConstraint("rating in ('up', 'down')", name="rating"),
 )
 
 turn_passages = Table(

@@ -17,11 +17,21 @@ from api.errors import responses
 from api.idempotency import REPLAYED, OnceDep
 from api.pagination import ListingDep
 from api.schemas.base import ListOf
-from api.schemas.conversations import Conversation, ConversationBody, ConversationChange, Message, MessageBody
+from api.schemas.conversations import (
+    ANSWER,
+    FEEDBACK,
+    Conversation,
+    ConversationBody,
+    ConversationChange,
+    FeedbackBody,
+    Message,
+    MessageBody,
+)
 from api.schemas.turns import EVENTS, Turn
 from api.starting import started
 from api.streaming import ended, event_stream, turn_stream
 from api.turn_start import start_soon
+from domain import messages as domain_messages
 from domain import runs
 from domain.ids import BotId, ConversationId, MessageId, TurnId, UserId
 
@@ -37,6 +47,13 @@ _POSTED: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EVENTS}},
     },
     202: {"model": Turn, "description": "With `Prefer: respond-async`, or when the answer takes longer than 120 s."},
+}
+
+_RATED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer, with its feedback.",
+        "content": {"application/json": {"example": ANSWER | {"feedback": FEEDBACK}}},
+    }
 }
 
 
@@ -110,7 +127,7 @@ async def list_messages(
     await conversations.read(connection, user.id, conversation)
     bound = listing.of("messages", user.id, conversation_id)
     rows = await messages.page(connection, conversation, bound.window)
-    return bound.page(rows, key=lambda row: (row[0],), render=lambda row: Message.model_validate(row[1].model_dump()))
+    return bound.page(rows, key=lambda row: (row[0],), render=lambda row: _message(row[1]))
 
 
 @router.post(
@@ -148,6 +165,16 @@ async def send_message(
     return _json(202, turn, headers)
 
 
+@router.put(
+    "/messages/{message_id}/feedback",
+    summary="Rate an answer",
+    responses=responses(400, 401, 403, 404, 409) | _RATED,
+)
+async def rate_message(message_id: UUID, body: FeedbackBody, user: Writer, connection: TransactionDep) -> Message:
+    """Say whether an answer was good, and why. What was said before is replaced. 409 for a question of your own."""
+    return _message(await messages.rate(connection, user.id, MessageId(message_id), body.feedback()))
+
+
 async def _accept(
     conversation_id: UUID, body: MessageBody, owner: UserId, adapters: Adapters, once: OnceDep
 ) -> tuple[TurnId, bool]:
@@ -172,6 +199,10 @@ async def _accept(
 
 def _json(status: int, answer: BaseModel, headers: dict[str, str]) -> Response:
     return Response(answer.model_dump_json(), status_code=status, headers=headers, media_type="application/json")
+
+
+def _message(message: domain_messages.Message) -> Message:
+    return Message.model_validate(message.model_dump())
 
 
 def _render(row: Any) -> Conversation:

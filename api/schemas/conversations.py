@@ -28,6 +28,13 @@ Question = Annotated[
     Field(description="1 to 16,000 characters, not blank."),
 ]
 
+Comment = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000),
+    AfterValidator(storable),
+    Field(description="1 to 2,000 characters, not blank."),
+]
+
 ANSWER: dict[str, Any] = {
     "id": "5a2f3c1e-8d0b-5e6a-9a47-0f1d2c3b4a59",
     "conversation_id": "0199f0c4-b8e9-7b6c-8a51-6d2f0e9c7b11",
@@ -49,8 +56,12 @@ ANSWER: dict[str, Any] = {
     "model": "gemini-2.5-flash",
     "usage": {"input_tokens": 812, "output_tokens": 23},
     "error": None,
+    "feedback": None,
     "created_at": "2026-11-21T12:00:00Z",
 }
+
+
+FEEDBACK: dict[str, Any] = {"rating": "down", "comment": "The handbook was changed in May."}
 
 
 class ConversationBody(Body):
@@ -99,6 +110,19 @@ class MessageBody(Body):
 
     content: Question
     stream: Annotated[bool, Field(description="Answer as server-sent events while it is written.")] = False
+
+
+class FeedbackBody(Body):
+    """What you think of an answer."""
+
+    model_config = ConfigDict(json_schema_extra={"example": FEEDBACK})
+
+    rating: messages.Rating
+    comment: Comment | None = None
+
+    def feedback(self) -> messages.Feedback:
+        """Give it to the domain."""
+        return messages.Feedback(rating=self.rating, comment=self.comment)
 
 
 class Message(messages.Message):

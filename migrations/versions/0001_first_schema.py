@@ -289,7 +289,10 @@ def upgrade() -> None:
         sa.Column("model", sa.Text(), nullable=True),
         sa.Column("input_tokens", sa.Integer(), server_default="0", nullable=False),
         sa.Column("output_tokens", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("rating", sa.Text(), nullable=True),
+        sa.Column("feedback_comment", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("rating in ('up', 'down')", name=op.f("ck_messages_rating")),
         sa.CheckConstraint("status in ('complete', 'partial', 'failed')", name=op.f("ck_messages_status")),
         sa.ForeignKeyConstraint(
             ["conversation_id"], ["conversations.id"], name=op.f("fk_messages_conversation_id"), ondelete="CASCADE"

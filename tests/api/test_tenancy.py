@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.ids import new_id
 from adapters.postgres.tables import api_keys, deletions
+from domain.ids import answer_id
+from tests.activities.turn_steps import answered
 from tests.api.conftest import Caller
 from tests.builders import a_bot, a_question, a_ready_document
 from tests.fakes import WordEmbedder
@@ -47,6 +49,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "post /api/v1/bots/{bot_id}/conversations": {"json": {}},
     "patch /api/v1/conversations/{conversation_id}": {"json": {"title": "taken"}},
     "post /api/v1/conversations/{conversation_id}/messages": {"json": {"content": "Hello?"}},
+    "put /api/v1/messages/{message_id}/feedback": {"json": {"rating": "up"}},
     "post /api/v1/bots/{bot_id}/search": {"json": {"query": "anything"}},
 }
 """Bodies that the owner could send, so that nothing but ownership stands in the way."""
@@ -58,6 +61,8 @@ async def belongings(owner: Caller, engine: AsyncEngine) -> dict[str, UUID]:
     _, bot = await a_bot(engine, owner.id)
     document, _ = await a_ready_document(engine, owner.id, bot, ["A secret of the owner."], WordEmbedder())
     turn = await a_question(engine, owner.id, bot)
+    rated = await a_question(engine, owner.id, bot)
+    await answered(engine, rated, "The owner's secret.")
     key, deletion = new_id(), new_id()
     async with engine.begin() as connection:
         await connection.execute(
@@ -71,6 +76,7 @@ async def belongings(owner: Caller, engine: AsyncEngine) -> dict[str, UUID]:
         "document_id": document,
         "conversation_id": turn.conversation_id,
         "turn_id": turn.turn_id,
+        "message_id": answer_id(rated.turn_id),
         "api_key_id": key,
         "deletion_id": deletion,
     }
