@@ -25,9 +25,14 @@ async def _run(parts: list[str]) -> list[Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measures ChatSphere side by side with the same work done bare.")
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all of them")
-    show(asyncio.run(_run(parser.parse_args().parts or list(PARTS))))
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measures ChatSphere side by side with the same work done bare."
+    )
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)} (default: all of them)")
+    parts = parser.parse_args().parts or list(PARTS)
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"There is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}.")
+    show(asyncio.run(_run(parts)))
 
 
 if __name__ == "__main__":

@@ -105,11 +105,11 @@ async def main(names: list[str]) -> None:
             for path in [Path(name) for name in names] or [made(folder, 300), made(folder, 2000)]:
                 child = await with_child(extractor, path, target)
                 pages = [Page.from_line(line) for line in target.read_bytes().splitlines()]
-                cut = median(lambda pages=pages: list(split(pages, format=Format.PDF)))  # type: ignore[misc]
+                cut = median(lambda pages=pages: list(split(pages, format=Format.PDF)))  # type: ignore[misc]  # mypy does not infer a lambda that binds its loop variable
                 print(
                     f"{path.name}: {len(pages)} pages, {sum(len(page.text) for page in pages)} characters; "
-                    f"PDFium {median(lambda path=path: with_pdfium(path)):.3f} s, "  # type: ignore[misc]
-                    f"pypdf {median(lambda path=path: with_pypdf(path)):.3f} s, extractor {child:.3f} s, "  # type: ignore[misc]
+                    f"PDFium {median(lambda path=path: with_pdfium(path)):.3f} s, "  # type: ignore[misc]  # mypy does not infer a lambda that binds its loop variable
+                    f"pypdf {median(lambda path=path: with_pypdf(path)):.3f} s, extractor {child:.3f} s, "  # type: ignore[misc]  # mypy does not infer a lambda that binds its loop variable
                     f"chunking {cut:.3f} s; child's peak {await peak(path, target) / 1e6:.0f} MB"
                 )
 
