@@ -47,7 +47,7 @@ class Ingestion:
             closed = await ingestions.publish(connection, ref, now=self._now())
             await flight.record(connection, ref, this_attempt(), now=self._now())
             retired = await ingestions.last_retired(connection, ref)
-        await self._blobs.delete_prefix(blobs.work_prefix(ref.document_id, ref.ingestion_id))
+        await self._blobs.delete_prefix(blobs.derived_prefix(ref.document_id, ref.ingestion_id))
         if retired is not None:
             await self._clear(retired)
         log.info("published", document_id=str(ref.document_id))
@@ -102,5 +102,5 @@ class Ingestion:
                 await ingestions.forget_artifacts(connection, ref, now=self._now())
             async with transaction(self._engine) as connection:
                 if await ingestions.hold_discarded(connection, ref) is not None:
-                    await self._blobs.delete_prefix(blobs.work_prefix(ref.document_id, ref.ingestion_id))
+                    await self._blobs.delete_prefix(blobs.derived_prefix(ref.document_id, ref.ingestion_id))
         return Done()

@@ -23,14 +23,14 @@ def source_key(document_id: DocumentId, ingestion_id: IngestionId) -> str:
 
 def pages_key(document_id: DocumentId, ingestion_id: IngestionId) -> str:
     """The extracted text, one JSON object a page and line."""
-    return f"documents/{document_id}/{ingestion_id}/work/pages.jsonl"
+    return f"documents/{document_id}/{ingestion_id}/derived/pages.jsonl"
 
 
 def shard_key(document_id: DocumentId, ingestion_id: IngestionId, shard: int) -> str:
     """Planned chunks `shard * SHARD_CHUNKS` and on, one JSON object a line."""
-    return f"documents/{document_id}/{ingestion_id}/work/plan/{shard:06d}.jsonl"
+    return f"documents/{document_id}/{ingestion_id}/derived/plan/{shard:06d}.jsonl"
 
 
-def work_prefix(document_id: DocumentId, ingestion_id: IngestionId) -> str:
+def derived_prefix(document_id: DocumentId, ingestion_id: IngestionId) -> str:
     """What an ingestion made for itself: pages and plan."""
-    return f"documents/{document_id}/{ingestion_id}/work/"
+    return f"documents/{document_id}/{ingestion_id}/derived/"

@@ -143,7 +143,7 @@ class Bench:
 
     def work(self) -> list[str]:
         """Blobs that the ingestion made for itself."""
-        prefix = names.work_prefix(self.ref.document_id, self.ref.ingestion_id)
+        prefix = names.derived_prefix(self.ref.document_id, self.ref.ingestion_id)
         root: Path = self.blobs._root
         return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and prefix in str(p))
 

@@ -78,9 +78,9 @@ async def test_a_cancelled_put_leaves_nothing(blobs: BlobStore, tmp_path: Path) 
 async def test_a_file_is_stored_whole(blobs: BlobStore, tmp_path: Path) -> None:
     source = tmp_path / "pages.jsonl"
     source.write_bytes(b"content")
-    await blobs.put_file("documents/a/b/work/pages.jsonl", source)
-    assert await read(blobs, "documents/a/b/work/pages.jsonl") == b"content"
-    assert files(tmp_path / "blobs") == ["documents/a/b/work/pages.jsonl"]
+    await blobs.put_file("documents/a/b/derived/pages.jsonl", source)
+    assert await read(blobs, "documents/a/b/derived/pages.jsonl") == b"content"
+    assert files(tmp_path / "blobs") == ["documents/a/b/derived/pages.jsonl"]
 
 
 async def test_fetch_gives_a_readable_path(blobs: BlobStore, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ async def test_a_key_that_could_lead_elsewhere_is_refused(blobs: BlobStore, key:
 
 
 async def test_deleting_a_prefix_deletes_it_all_and_nothing_beside_it(blobs: BlobStore, tmp_path: Path) -> None:
-    for key in ("documents/a/1/source", "documents/a/1/work/plan/000000.jsonl", "documents/ab/1/source"):
+    for key in ("documents/a/1/source", "documents/a/1/derived/plan/000000.jsonl", "documents/ab/1/source"):
         await blobs.put(key, pieces(b"x"))
     assert await blobs.delete_prefix("documents/a/") == 2
     assert await blobs.delete_prefix("documents/a/") == 0
@@ -118,8 +118,8 @@ async def test_deleting_a_prefix_deletes_it_all_and_nothing_beside_it(blobs: Blo
 
 
 async def test_folders_left_empty_are_pruned_up_to_the_root(blobs: BlobStore, tmp_path: Path) -> None:
-    await blobs.put("documents/a/1/work/pages.jsonl", pieces(b"x"))
-    assert await blobs.delete_prefix("documents/a/1/work/") == 1
+    await blobs.put("documents/a/1/derived/pages.jsonl", pieces(b"x"))
+    assert await blobs.delete_prefix("documents/a/1/derived/") == 1
     assert not (tmp_path / "blobs/documents").exists()
     assert (tmp_path / "blobs").exists()
 
