@@ -41,9 +41,13 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def temporal_env() -> AsyncIterator[WorkflowEnvironment]:
-    """The time-skipping server. One test at a time awaits results on it: skipping is global."""
+    """The time-skipping server. One test at a time awaits results on it: skipping is global.
+
+    One a module: an activity that its worker left unfinished holds the server's clock, and must not
+    hold that of another module's tests.
+    """
     async with await WorkflowEnvironment.start_time_skipping(
         data_converter=data_converter(), test_server_existing_path=str(program("temporal-test-server"))
     ) as environment:

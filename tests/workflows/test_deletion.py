@@ -69,7 +69,7 @@ async def test_a_purge_that_fails_is_tried_until_it_succeeds(temporal_env: Workf
     async def purge(_: DeletionRef) -> Purged:
         nonlocal attempts
         attempts += 1
-        if attempts < 20:
+        if attempts < 5:
             raise ConnectionError
         return Purged(documents=1, chunks=0)
 
@@ -78,7 +78,7 @@ async def test_a_purge_that_fails_is_tried_until_it_succeeds(temporal_env: Workf
         await temporal_env.client.execute_workflow(
             DeleteDocument.run, ref, id=runs.deletion_run(ref.bot_id), task_queue=Queue.CHAT
         )
-    assert attempts == 20
+    assert attempts == 5
 
 
 async def test_a_bot_is_purged_until_nothing_is_left(temporal_env: WorkflowEnvironment) -> None:
