@@ -96,13 +96,13 @@ class FolderBlobStore:
 
     def _publish(self, name: Path, path: Path) -> None:
         while True:
-            path.parent.mkdir(parents=True, exist_ok=True)
             try:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 name.replace(path)
-            except FileNotFoundError:
-                if not name.exists():
+            except (FileNotFoundError, FileExistsError):
+                if not name.exists() or path.parent.is_file():
                     raise
-                continue  # the folder was pruned just now, being empty
+                continue  # a folder on the way was pruned just now, being empty
             break
         folder = path.parent
         while folder != self._root.parent:
