@@ -15,6 +15,7 @@ from adapters.postgres.tables import metadata
 from adapters.settings import Settings
 
 _ADVISORY_LOCK = 7_205_759_403  # any constant that nothing else on this database takes
+_LOOK_AGAIN = 0.2  # seconds
 
 
 def _run(connection: Connection) -> None:
@@ -33,8 +34,11 @@ async def _main() -> None:
     url = context.config.attributes.get("url") or Settings().database_url
     engine = create_async_engine(url, poolclass=NullPool)
     async with engine.connect() as connection:
-        # The session's lock outlives the migrations' own transactions; closing releases it.
-        await connection.execute(text("select pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
+        # The session's lock outlives the migrations' own transactions; closing releases it. It is asked for
+        # again and again: who waits inside a statement holds a snapshot, which a concurrent index build waits for.
+        while not await connection.scalar(text("select pg_try_advisory_lock(:key)"), {"key": _ADVISORY_LOCK}):
+            await connection.rollback()
+            await asyncio.sleep(_LOOK_AGAIN)
         await connection.execute(text("set lock_timeout = '4s'"))
         await connection.execute(text("set statement_timeout = '5s'"))
         await connection.commit()

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     SmallInteger,
     Table,
     Text,
@@ -151,10 +152,16 @@ documents = Table(
     _to("bots", "bot_id"),
     Column("name", Text, nullable=False),
     Column("source_type", Text, nullable=False),
+    Column("import_id", Uuid),  # the import that brought it
+    Column("source_url", Text),  # of a page that was fetched
+    Column("etag", Text),
+    Column("last_modified", Text),  # as the server wrote it
+    _time("fetched_at"),
     # Of the newest accepted version; after its end without success, of the active one again:
     Column("content_type", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
+    Column("encoding", Text),  # of a text: as asked for, or as detected
     Column("version", Integer, nullable=False, server_default="1"),
     Column("current_ingestion_id", Uuid, nullable=False),
     # Of what readers see:
@@ -179,6 +186,9 @@ documents = Table(
         name="status",
     ),
     Index(None, "bot_id", "created_at", "id"),
+    Index("ix_documents_import_id", "import_id", "id", postgresql_where=text("import_id is not null")),
+    Index("uq_documents_source_url", "bot_id", "source_url", unique=True,
+          postgresql_where=text("source_url is not null and status <> 'deleting'")),
     Index("ix_documents_unfinished", "status", "updated_at",
           postgresql_where=text("status in ('pending', 'processing', 'needs_attention')")),
 )  # fmt: skip
@@ -206,10 +216,19 @@ ingestions = Table(
     Column("content_type", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
+    Column("import_id", Uuid),  # whose run ingests it, in packs; null: a run of its own
+    Column("pack", Integer),
+    Column("encoding", Text),  # asked for by the uploader; null: detect it
+    Column("detected_encoding", Text),
+    Column("keep_text_pages", Boolean, nullable=False, server_default=text("false")),  # go on without the others
+    Column("pages_without_text", ARRAY(Integer)),
+    Column("pages_recognized", Integer, nullable=False, server_default="0"),
     Column("pages", Integer),
     Column("characters", BigInteger),
     Column("planned_chunks", Integer),
     Column("stored_chunks", Integer, nullable=False, server_default="0"),
+    Column("reused_chunks", Integer, nullable=False, server_default="0"),  # whose vector another chunk had
+    Column("refused_chunks", Integer, nullable=False, server_default="0"),  # that the model would not embed
     Column("shards", Integer),
     Column("plan_digest", LargeBinary),  # SHA-256 of the planned chunks; with model and batch size it names the plan
     Column("embedding_model", Text),
@@ -230,6 +249,8 @@ ingestions = Table(
         "status in ('pending', 'running', 'parked', 'published', 'retired', 'failed', 'cancelled')", name="status"
     ),
     Index("ix_ingestions_unwanted", "cancel_requested_at", postgresql_where=text("cancel_requested_at is not null")),
+    Index("ix_ingestions_running", "owner_id", postgresql_where=text("status = 'running'")),
+    Index("ix_ingestions_import", "import_id", "status", postgresql_where=text("import_id is not null")),
 )
 
 ingestion_steps = Table(
@@ -244,6 +265,9 @@ ingestion_steps = Table(
     Column("error_code", Text),
     Column("error_message", Text),
     Column("sequence", BigInteger, nullable=False, server_default="0"),  # of the last attempt counted
+    Column("model_calls", Integer, nullable=False, server_default="0"),  # whose result is stored
+    Column("model_calls_needed", Integer),
+    Column("model_tokens", BigInteger, nullable=False, server_default="0"),
     _time("first_started_at", nullable=False),
     _time("finished_at"),
     UniqueConstraint("ingestion_id", "step", "part"),
@@ -265,11 +289,120 @@ chunks = Table(
     Column("char_start", Integer, nullable=False),
     Column("char_end", Integer, nullable=False),
     Column("heading_path", ARRAY(Text), nullable=False),
-    Column("embedding", HalfVector, nullable=False),
+    Column("content_sha256", LargeBinary),  # of what is embedded: the same text of an owner is embedded once
+    Column("embedding", HalfVector),  # null: the model refused the text; keywords still find it
+    Column("embedding_error", Text),
     Column("terms", TSVECTOR, Computed("to_tsvector('english', content)", persisted=True)),
     UniqueConstraint("id"),
     Index(None, "bot_id"),
     Index(None, "document_id"),
+    Index("ix_chunks_owner_id_content_sha256", "owner_id", "content_sha256",
+          postgresql_where=text("content_sha256 is not null")),
+)  # fmt: skip
+
+# Imports: many files at once
+
+imports = Table(
+    "imports",
+    metadata,
+    _id(),
+    _to("users", "owner_id"),
+    _to("bots", "bot_id"),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("archive", Boolean, nullable=False, server_default=text("false")),  # its members are yet to be unpacked
+    Column("epoch", Integer, nullable=False, server_default="1"),  # runs started
+    Column("packs", Integer, nullable=False, server_default="0"),  # taken up so far
+    Column("run_id", Text),
+    _time("cancel_requested_at"),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    _created(),
+    _updated(),
+    _time("finished_at"),
+    CheckConstraint("status in ('pending', 'unpacking', 'running', 'complete', 'failed', 'cancelled')", name="status"),
+    Index(None, "bot_id", "created_at", "id"),
+    Index(
+        "ix_imports_unfinished", "updated_at", postgresql_where=text("status in ('pending', 'unpacking', 'running')")
+    ),
+)
+
+import_items = Table(
+    "import_items",  # a file that was given, whatever became of it
+    metadata,
+    _to("imports", "import_id"),
+    Column("position", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("outcome", Text, nullable=False),
+    Column("document_id", Uuid),  # that it became, or that had the same bytes already
+    Column("error_code", Text),
+    Column("error_message", Text),
+    PrimaryKeyConstraint("import_id", "position"),
+    CheckConstraint("outcome in ('accepted', 'duplicate', 'refused')", name="outcome"),
+)
+
+# Crawls: the pages of a site
+
+crawls = Table(
+    "crawls",
+    metadata,
+    _id(),
+    _to("users", "owner_id"),
+    _to("bots", "bot_id"),
+    Column("url", Text, nullable=False),
+    Column("mode", Text, nullable=False, server_default="auto"),
+    Column("max_pages", Integer, nullable=False),
+    Column("max_depth", Integer, nullable=False),
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("epoch", Integer, nullable=False, server_default="1"),  # runs started
+    Column("run_id", Text),
+    _time("cancel_requested_at"),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    _created(),
+    _updated(),
+    _time("finished_at"),
+    CheckConstraint("mode in ('auto', 'sitemap', 'links')", name="mode"),
+    CheckConstraint("status in ('pending', 'running', 'complete', 'failed', 'cancelled')", name="status"),
+    Index(None, "bot_id", "created_at", "id"),
+    Index("ix_crawls_unfinished", "updated_at", postgresql_where=text("status in ('pending', 'running')")),
+)
+
+crawl_pages = Table(
+    "crawl_pages",
+    metadata,
+    _id(),
+    _to("crawls", "crawl_id"),
+    Column("url", Text, nullable=False),  # normalised
+    Column("depth", Integer, nullable=False),
+    Column("state", Text, nullable=False, server_default="found"),
+    Column("epoch", Integer, nullable=False, server_default="0"),  # of the run that fetched it last
+    Column("http_status", Integer),
+    Column("document_id", Uuid),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    _created(),
+    _updated(),
+    UniqueConstraint("crawl_id", "url"),
+    Index(None, "crawl_id", "state", "id"),
+)
+
+# Providers
+
+provider_budgets = Table(
+    "provider_budgets",  # what all workers together may ask of a model; a row comes with the first call
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("requests_per_minute", Float),  # as adapted; null: unlimited until the provider objects
+    Column("tokens_per_minute", Float),
+    _time("requests_free_at"),  # when the next request may go, had nobody a share in advance
+    _time("tokens_free_at"),
+    _time("paused_until"),  # as the provider asked
+    _time("lowered_at"),
+    _time("raised_at"),
+    _updated(),
 )
 
 # Conversations
@@ -378,9 +511,15 @@ deletions = Table(
     Column("document_id", Uuid),  # null: the whole bot
     Column("status", Text, nullable=False, server_default="pending"),
     Column("documents", Integer, nullable=False, server_default="0"),
+    Column("documents_total", Integer),
     Column("chunks", Integer, nullable=False, server_default="0"),
+    Column("pages", Integer, nullable=False, server_default="0"),
+    Column("blobs", Integer, nullable=False, server_default="0"),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
+    Column("conversations", Integer, nullable=False, server_default="0"),
     _created(),
     _updated(),
+    _time("started_at"),
     _time("finished_at"),
     CheckConstraint("status in ('pending', 'complete')", name="status"),
     Index("ix_deletions_pending", "updated_at", postgresql_where=text("status = 'pending'")),

@@ -38,7 +38,16 @@ async def ensure_database(server: PostgresServer, name: str) -> None:
 
 
 async def test_an_empty_database_goes_to_head_and_back_and_forth_without_drift(empty_database: str) -> None:
-    for step in (("upgrade", "head"), ("check",), ("downgrade", "-1"), ("upgrade", "head"), ("check",)):
+    for step in (
+        ("upgrade", "head"),
+        ("check",),
+        ("downgrade", "-1"),
+        ("upgrade", "head"),
+        ("check",),
+        ("downgrade", "base"),
+        ("upgrade", "head"),
+        ("check",),
+    ):
         await asyncio.to_thread(alembic, empty_database, *step)
 
 
@@ -52,6 +61,30 @@ async def test_data_survives_a_second_upgrade(database_url: str) -> None:
         assert await connection.fetchval("select count(*) from users") == 1
     finally:
         await connection.close()
+
+
+async def test_documents_and_chunks_of_the_first_schema_survive_the_way_to_head(empty_database: str) -> None:
+    await asyncio.to_thread(alembic, empty_database, "upgrade", "0001")
+    connection = await asyncpg.connect(dsn(empty_database))
+    try:
+        await connection.execute(
+            "insert into users (id, email, password_hash) values (gen_random_uuid(), 'a@b.c', 'x');"
+            "insert into bots (id, owner_id, name) select gen_random_uuid(), id, 'Bot' from users;"
+            "insert into documents (id, owner_id, bot_id, name, source_type, content_type, size_bytes, sha256,"
+            " current_ingestion_id) select gen_random_uuid(), owner_id, id, 'a.txt', 'file', 'text/plain', 1, 'aa',"
+            " gen_random_uuid() from bots;"
+            "insert into chunks (ingestion_id, ordinal, id, owner_id, bot_id, document_id, content, page_starts,"
+            " char_start, char_end, heading_path, embedding) select current_ingestion_id, 0, gen_random_uuid(),"
+            " owner_id, bot_id, id, 'hello', '{}', 0, 5, '{}', array_fill(1, array[768])::vector::halfvec"
+            " from documents"
+        )
+        await asyncio.to_thread(alembic, empty_database, "upgrade", "head")
+        row = await connection.fetchrow(
+            "select content, content_sha256, import_id, source_url from chunks join documents on documents.id = document_id"
+        )
+    finally:
+        await connection.close()
+    assert tuple(row) == ("hello", None, None, None)
 
 
 async def test_vectors_are_halves_of_the_set_width_stored_plain(database_url: str) -> None:
@@ -75,7 +108,7 @@ async def test_a_lock_that_is_not_had_fails_the_migration_loudly(empty_database:
             done = await asyncio.to_thread(alembic, empty_database, "downgrade", "base", check=False)
             assert done.returncode != 0
             assert "LockNotAvailable" in done.stderr
-            assert await connection.fetchval("select version_num from alembic_version") == "0001"
+            assert await connection.fetchval("select version_num from alembic_version") == "0003"
     finally:
         await connection.close()
 
