@@ -12,7 +12,7 @@ from activities.registry import CAPABILITIES
 from domain.steps import STEPS, Step
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("domain", "workflows", "activities", "adapters", "api", "migrations")
+PACKAGES = ("domain", "workflows", "activities", "adapters", "api", "cli", "migrations")
 # A list of tables or a table of codes reads better in one piece than cut in two.
 LONG_FOR_A_REASON = {
     "adapters/postgres/tables.py",
