@@ -1,10 +1,11 @@
 """Settings, read once in the mains. Every field is an environment variable `CHATSPHERE_<NAME>`."""
 
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _DEVELOPMENT_SECRET = "development-only-secret-do-not-deploy"  # noqa: S105  (refused outside development)
@@ -32,6 +33,8 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65535)
     max_upload_bytes: int = Field(default=50 << 20, ge=1)
+    fetch_seconds: float = Field(default=30.0, gt=0, le=300)
+    fetch_allowed_networks: str = ""
     access_token_lifetime: timedelta = timedelta(minutes=30)
     refresh_token_lifetime: timedelta = timedelta(days=30)
 
@@ -74,6 +77,18 @@ class Settings(BaseSettings):
         if self.provider == "gemini" and self.gemini_api_key is None:
             raise ValueError("CHATSPHERE_PROVIDER=gemini needs CHATSPHERE_GEMINI_API_KEY.")
         return self
+
+    @field_validator("fetch_allowed_networks")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for part in filter(None, text.replace(" ", "").split(",")):
+            ip_network(part)  # raises ValueError, which says what is wrong
+        return text
+
+    @property
+    def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The private networks that pages may be fetched from."""
+        return tuple(ip_network(part) for part in filter(None, self.fetch_allowed_networks.replace(" ", "").split(",")))
 
     @model_validator(mode="after")
     def _overlap_is_smaller(self) -> Self:

@@ -16,7 +16,8 @@ from adapters.postgres.tracing import trace_statements
 from adapters.settings import Settings
 from adapters.telemetry import Telemetry, open_telemetry
 from adapters.temporal.client import connect
-from domain.ports import BlobStore, Embedder, ExtractionLimits, Extractor, Generator
+from adapters.web.fetcher import FetchLimits, WebFetcher
+from domain.ports import BlobStore, Embedder, ExtractionLimits, Extractor, Fetcher, Generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Adapters:
     embedder: Embedder
     generator: Generator
     extractor: Extractor
+    fetcher: Fetcher
     notifications: Notifications
     telemetry: Telemetry
 
@@ -56,6 +58,8 @@ async def open_adapters(
         models = await stack.enter_async_context(open_models(settings))
         extractor = SubprocessExtractor()
         stack.push_async_callback(extractor.aclose)
+        fetcher = WebFetcher(fetch_limits(settings), allowed=settings.networks)
+        stack.push_async_callback(fetcher.aclose)
         notifications = Notifications(settings.database_url)
         stack.push_async_callback(notifications.close)
         yield Adapters(
@@ -66,6 +70,7 @@ async def open_adapters(
             embedder=models.embedder,
             generator=models.generator,
             extractor=extractor,
+            fetcher=fetcher,
             notifications=notifications,
             telemetry=telemetry,
         )
@@ -80,3 +85,8 @@ def extraction_limits(settings: Settings) -> ExtractionLimits:
         pages=settings.extraction_pages,
         output_bytes=settings.extraction_output_bytes,
     )
+
+
+def fetch_limits(settings: Settings) -> FetchLimits:
+    """Give the fetcher's slice of the settings: a page may have as many bytes as an upload."""
+    return FetchLimits(bytes=settings.max_upload_bytes, seconds=settings.fetch_seconds)

@@ -27,6 +27,7 @@ from api.routes import (
     service,
     turns,
     uploads,
+    web,
 )
 from api.tracing import trace_requests
 
@@ -92,7 +93,19 @@ def create_app(settings: Settings | None = None, adapters: Adapters | None = Non
 
 def _version_1() -> APIRouter:
     router = APIRouter(prefix="/api/v1")
-    for part in (accounts, api_keys, bots, uploads, documents, ingestions, deletions, conversations, turns, search):
+    for part in (
+        accounts,
+        api_keys,
+        bots,
+        uploads,
+        web,
+        documents,
+        ingestions,
+        deletions,
+        conversations,
+        turns,
+        search,
+    ):
         router.include_router(part.router)
     return router
 

@@ -46,6 +46,7 @@ class SourceType(StrEnum):
 
     FILE = "file"
     TEXT = "text"
+    URL = "url"
 
 
 class Format(StrEnum):

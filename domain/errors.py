@@ -195,6 +195,79 @@ class ExtractionCrashed(DomainError):
     kind, code, retryable = Kind.INTERNAL, "extraction_crashed", True
 
 
+# Pages of the web
+
+
+class UrlInvalid(InvalidRequest):
+    """A URL that is not one, or of a form that is not fetched."""
+
+    code = "url_invalid"
+
+
+class UrlRefused(InvalidRequest):
+    """A host without a public address, or unknown: which of both is not told."""
+
+    code = "url_refused"
+
+
+class FetchFailed(DomainError):
+    """A page that did not come; `http_status` is the server's answer where it gave one."""
+
+    kind, code = Kind.INVALID_REQUEST, "fetch_failed"
+
+    def __init__(self, message: str, *, http_status: int | None = None, retry_after: timedelta | None = None) -> None:
+        super().__init__(message, param="url", retry_after=retry_after)
+        self.http_status = http_status
+
+
+class UrlUnreachable(FetchFailed):
+    """A server that does not answer, breaks off, or answers what is no HTTP."""
+
+    code, retryable = "url_unreachable", True
+
+
+class UrlTimeout(FetchFailed):
+    """A page that did not come in its time."""
+
+    code, retryable = "url_timeout", True
+
+
+class UrlTooLarge(FetchFailed):
+    """A page of more bytes than are taken, as sent or as unpacked."""
+
+    kind, code = Kind.PAYLOAD_TOO_LARGE, "url_too_large"
+
+
+class UrlHttpError(FetchFailed):
+    """A server that refuses the page; asking again does not help."""
+
+    code = "url_http_error"
+
+
+class UrlBusy(UrlHttpError):
+    """A server that is in trouble or asks for a pause; `retry_after` says how long where it told."""
+
+    code, retryable = "url_busy", True
+
+
+class TooManyRedirects(FetchFailed):
+    """A page that is always somewhere else."""
+
+    code = "url_redirects"
+
+
+class RobotsDisallowed(FetchFailed):
+    """A page that the site's robots.txt forbids to fetch."""
+
+    code = "robots_disallowed"
+
+
+class CrawlClosed(DomainError):
+    """A write for a crawl that has ended, runs again, or is deleted: the writer is late."""
+
+    kind, code = Kind.CONFLICT, "crawl_closed"
+
+
 # Ingestion
 
 

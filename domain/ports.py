@@ -1,6 +1,7 @@
 """What the activities need of the world. Adapters implement these; tests may bring fakes."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from domain.conversation import ChatMessage
 from domain.documents import Format
 from domain.retrieval import Passage
+from domain.web import Validators
 
 Vectors = NDArray[np.float32]
 """Shape (texts, width), each row of length 1."""
@@ -121,6 +123,27 @@ class Extractor(Protocol):
 
     async def extract(self, job: ExtractionJob, progress: Callable[[int, int | None], None]) -> ExtractedText:
         """Write the pages; call `progress(done, total)` as they come. Cancelling kills the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebPage:
+    """A server's answer. `content` streams once, unpacked, within the limits; nothing where it is not modified."""
+
+    url: str  # after redirects
+    status: int
+    not_modified: bool
+    content_type: str | None  # as the server says
+    validators: Validators
+    content: AsyncIterator[bytes]
+
+
+class Fetcher(Protocol):
+    """Fetches pages from public hosts. Raises `domain.errors.FetchFailed` kinds, `UrlInvalid`, `UrlRefused`."""
+
+    def open(
+        self, url: str, *, known: Validators = ..., limit: int | None = None
+    ) -> AbstractAsyncContextManager[WebPage]:
+        """Ask for a page, unless it is still the `known` one; its content streams while the block lasts."""
 
 
 class BlobStore(Protocol):

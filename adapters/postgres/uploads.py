@@ -1,6 +1,7 @@
 """Accepting bytes: a new document, or a new version of one. The same bytes are one document of a bot."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, insert, select, update
@@ -38,6 +39,11 @@ class Upload:
     content_type: str
     size_bytes: int
     sha256: str
+    # Of a page that was fetched:
+    source_url: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    fetched_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +151,9 @@ async def _insert_document(
             current_ingestion_id=upload.ingestion_id,
             status=DocumentStatus.PENDING,
             stage=Stage.QUEUED,
+            source_url=upload.source_url,
+            fetched_at=upload.fetched_at,
+            **_validators(upload),
             **_content(upload),
         )
     )
@@ -190,6 +199,8 @@ async def _show_version(connection: AsyncConnection, document: DocumentId, uploa
         .where(table.c.id == document)
         .values(
             **_content(upload),
+            **_validators(upload),
+            fetched_at=upload.fetched_at or table.c.fetched_at,
             version=version,
             current_ingestion_id=upload.ingestion_id,
             status=DocumentStatus.PENDING,
@@ -207,3 +218,8 @@ async def _show_version(connection: AsyncConnection, document: DocumentId, uploa
 
 def _content(upload: Upload) -> dict[str, Any]:
     return {"content_type": upload.content_type, "size_bytes": upload.size_bytes, "sha256": upload.sha256}
+
+
+def _validators(upload: Upload) -> dict[str, Any]:
+    """They are of these bytes: a file that takes a page's place has none."""
+    return {"etag": upload.etag, "last_modified": upload.last_modified}

@@ -40,6 +40,8 @@ _DOCUMENT: dict[str, Any] = {
     "content_type": "application/pdf",
     "size_bytes": 1048576,
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "source_url": None,
+    "fetched_at": None,
     "status": "needs_attention",
     "stage": "extracting",
     "progress": {"pages_done": 0, "pages_total": 300, "chunks_done": 0, "chunks_total": None},
@@ -65,6 +67,8 @@ class Document(Answer):
     content_type: Annotated[str, Field(examples=["application/pdf"])]
     size_bytes: int
     sha256: str
+    source_url: Annotated[str | None, Field(description="Of a page that was fetched.")]
+    fetched_at: Annotated[datetime | None, Field(description="When the page was last asked for with success.")]
     status: DocumentStatus
     stage: Stage | None
     progress: Progress
@@ -101,6 +105,26 @@ class NewText(Body):
         Field(examples=["leave.md"], description="A name that ends in .md makes the text Markdown."),
     ]
     text: Annotated[str, Field(min_length=1, examples=["# Leave\n\nEveryone has 30 days."])]
+
+
+_URL: dict[str, Any] = {"url": "https://example.com/handbook", "name": "Handbook"}
+
+
+class NewUrl(Body):
+    """A document that is fetched from the web."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _URL})
+
+    url: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=2000),
+        Field(examples=["https://example.com/handbook"], description="http or https, of a public host."),
+    ]
+    name: Annotated[
+        str | None,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=255),
+        Field(description="Default: the URL without its scheme."),
+    ] = None
 
 
 _CHUNK: dict[str, Any] = {

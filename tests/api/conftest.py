@@ -21,7 +21,8 @@ from adapters.postgres.notifications import Notifications
 from adapters.settings import Settings
 from adapters.telemetry import Telemetry
 from adapters.temporal.client import ensure_search_attributes
-from adapters.wiring import Adapters
+from adapters.web.fetcher import WebFetcher
+from adapters.wiring import Adapters, fetch_limits
 from api.main import create_app
 from api.security import issue_access_token
 from domain.ids import UserId
@@ -71,6 +72,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
         database_url=database_url,
         blob_dir=tmp_path / "blobs",
         max_upload_bytes=UPLOAD_LIMIT,
+        fetch_allowed_networks="127.0.0.0/8",
         secret_key=SecretStr("a secret of the tests, long enough"),
     )
 
@@ -78,6 +80,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 @pytest_asyncio.fixture
 async def adapters(settings: Settings, engine: AsyncEngine, temporal: Client) -> AsyncIterator[Adapters]:
     notifications = Notifications(settings.database_url)
+    fetcher = WebFetcher(fetch_limits(settings), allowed=settings.networks)
     yield Adapters(
         settings=settings,
         engine=engine,
@@ -86,9 +89,11 @@ async def adapters(settings: Settings, engine: AsyncEngine, temporal: Client) ->
         embedder=WordEmbedder(),
         generator=ScriptedGenerator(),
         extractor=SubprocessExtractor(),
+        fetcher=fetcher,
         notifications=notifications,
         telemetry=Telemetry(),
     )
+    await fetcher.aclose()
     await notifications.close()
 
 

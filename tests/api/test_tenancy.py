@@ -45,6 +45,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "patch /api/v1/bots/{bot_id}": {"json": {"name": "taken"}},
     "post /api/v1/bots/{bot_id}/documents": {"files": {"file": ("a.txt", b"a text")}},
     "post /api/v1/bots/{bot_id}/documents/text": {"json": {"name": "a", "text": "a text"}},
+    "post /api/v1/bots/{bot_id}/documents/url": {"json": {"url": "http://127.0.0.1:9/"}},
     "put /api/v1/documents/{document_id}/file": {"files": {"file": ("a.txt", b"a text")}},
     "post /api/v1/bots/{bot_id}/conversations": {"json": {}},
     "patch /api/v1/conversations/{conversation_id}": {"json": {"title": "taken"}},

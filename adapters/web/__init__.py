@@ -1,0 +1,1 @@
+"""Pages of the web: fetched from public hosts only, within limits; links, sitemaps and robots.txt."""
