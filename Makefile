@@ -41,6 +41,17 @@ lint: $(INSTALLED) ## Style, layers and types
 bench: $(INSTALLED) ## Measure against the bare pipeline, side by side; writes bench/results
 	@$(BIN)/python -m bench
 
+RIVALS := .venv-rivals/.installed
+
+$(RIVALS): requirements-rivals.txt scripts/install.sh
+	@# Copied, for one of the libraries refuses data files that are hard links.
+	@UV_LINK_MODE=copy sh scripts/install.sh .venv-rivals requirements-rivals.txt
+	@touch $@
+
+.PHONY: bench-rivals
+bench-rivals: $(INSTALLED) $(RIVALS) ## Measure against LangChain, LlamaIndex, Haystack, BackgroundTasks and Celery (QUICK=1: once)
+	@$(BIN)/python -m bench rivals $(if $(QUICK),--quick)
+
 .PHONY: lock
 lock: ## Resolve pyproject.toml anew into the hashed locks (needs uv)
 	@sh scripts/lock.sh

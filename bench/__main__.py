@@ -1,38 +1,62 @@
-"""`python -m bench [yardstick] [ingestion] [turns] [search]`: print a table, write JSON to bench/results."""
+"""`python -m bench [part …] [--quick] [--markdown PAGE]`: print a table, write JSON to bench/results."""
 
 import argparse
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 
-from bench import ingestion, search, turns, yardstick
-from bench.report import Row, show
-from bench.rig import rig
+from bench import footprint, ingestion, search, turns, yardstick
+from bench.report import Row, show, write_section
+from bench.rig import Rig, rig
+from bench.rivals import measure as rivals
 
-PARTS = {
+Measure = Callable[[Rig], Awaitable[list[Row]]]
+
+PARTS: Mapping[str, Measure] = {
     "yardstick": yardstick.measure,
     "ingestion": ingestion.measure,
+    "footprint": footprint.measure,
     "turns": turns.measure,
     "search": search.measure,
+    "rivals": rivals.measure,
 }
+QUICK: Mapping[str, Measure] = {
+    **PARTS,
+    "ingestion": partial(ingestion.measure, rounds=1, small_documents=20),
+    "footprint": partial(footprint.measure, pages=300),
+    "rivals": partial(rivals.measure, quick=True),
+}
+BY_REQUEST = {"rivals"}
+"""Needs an environment of its own: `make bench-rivals`."""
 
 
-async def _run(parts: list[str]) -> list[Row]:
-    rows: list[Row] = []
+async def _run(parts: list[str], measures: Mapping[str, Measure]) -> dict[str, list[Row]]:
+    rows = {}
     for part in parts:
         print(f"Measuring {part} …", flush=True)
         async with rig() as running:  # a fresh stack each, so that no part pays for another's data
-            rows += await PARTS[part](running)
+            rows[part] = await measures[part](running)
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description="Measures ChatSphere side by side with the same work done bare."
+        prog="python -m bench", description="Measures ChatSphere side by side with the same work done otherwise."
     )
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)} (default: all of them)")
-    parts = parser.parse_args().parts or list(PARTS)
+    usual = [part for part in PARTS if part not in BY_REQUEST]
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)} (default: {' '.join(usual)})")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and documents: to see that it runs")
+    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="also replace the parts' sections of this page")
+    given = parser.parse_args()
+    parts = given.parts or usual
     if unknown := set(parts) - set(PARTS):
         parser.error(f"There is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}.")
-    show(asyncio.run(_run(parts)))
+    rows = asyncio.run(_run(parts, QUICK if given.quick else PARTS))
+    show([row for part in parts for row in rows[part]])
+    for part in parts if given.markdown else []:
+        write_section(given.markdown, part, rows[part], now=datetime.now(UTC))
 
 
 if __name__ == "__main__":

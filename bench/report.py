@@ -3,7 +3,7 @@
 import json
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,8 @@ class Row:
     ratio: str = ""
     target: str = ""
     met: bool | None = None
+    group: str = ""
+    """Rows of one group follow each other under its name."""
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
@@ -47,7 +49,10 @@ def show(rows: Sequence[Row]) -> None:
     table = Table(title=f"ChatSphere bench: {machine()}", title_justify="left")
     for column in ("what", "measured", "against", "ratio", "target", ""):
         table.add_column(column)
-    for row in rows:
+    for row, opens in _with_groups(rows):
+        if opens:
+            table.add_section()
+            table.add_row(f"[bold]{row.group}")
         mark = {True: "[green]met", False: "[red]missed", None: ""}[row.met]
         table.add_row(row.name, row.value, row.baseline, row.ratio, row.target, mark)
     Console(width=150).print(table)
@@ -57,3 +62,34 @@ def show(rows: Sequence[Row]) -> None:
     document = {"machine": machine(), "taken_at": now.isoformat(), "rows": [asdict(row) for row in rows]}
     path.write_text(json.dumps(document, indent=2))
     print(f"Written to {path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else f"Written to {path}")
+
+
+def write_section(page: Path, part: str, rows: Sequence[Row], *, now: datetime) -> None:
+    """Put the part's rows between `<!-- bench <part> -->` and `<!-- /bench <part> -->` of a Markdown page."""
+    begin, end = f"<!-- bench {part} -->", f"<!-- /bench {part} -->"
+    before, found, rest = page.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{page} has no section {begin} … {end}.")
+    busy = psutil.getloadavg()[0]
+    taken = f"Taken on {now:%Y-%m-%d} on {machine()}; load average at the end {busy:.1f}."
+    page.write_text(f"{before}{begin}\n{taken}\n\n{markdown(rows)}\n{end}{after}")
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Write the table as Markdown."""
+    lines = ["| what | measured | against | ratio | target | |", "|---|---|---|---|---|---|"]
+    for row, opens in _with_groups(rows):
+        if opens:
+            lines.append(f"| **{row.group}** | | | | | |")
+        mark = {True: "met", False: "missed", None: ""}[row.met]
+        lines.append("| " + " | ".join((row.name, row.value, row.baseline, row.ratio, row.target, mark)) + " |")
+    return "\n".join(line.replace("|  |", "| |").rstrip() for line in lines)
+
+
+def _with_groups(rows: Sequence[Row]) -> Iterator[tuple[Row, bool]]:
+    """Give each row, and whether it is the first of a group."""
+    group = ""
+    for row in rows:
+        yield row, bool(row.group) and row.group != group
+        group = row.group

