@@ -1,10 +1,14 @@
-"""Embedding: batches go out two at a time and are stored as they come; a stored one is never paid for again."""
+"""Embedding: a text whose vector the owner has is not sent; batches go out two at a time and are stored as they come.
+
+A stored one is never paid for again.
+"""
 
 import asyncio
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -14,15 +18,17 @@ from temporalio import activity
 from activities.chunking import read_shard
 from activities.flight import this_attempt
 from activities.heartbeat import heartbeats
-from adapters.postgres import chunks, flight, ingestions
+from adapters.postgres import chunks, embedding, flight, ingestions
+from adapters.postgres.embedding import Part, Stored
 from adapters.postgres.engine import transaction
 from adapters.postgres.patience import patiently
 from domain import blobs, steps
 from domain.chunks import PlannedChunk
-from domain.documents import Stage
+from domain.documents import IngestionRef, Stage
+from domain.embedding import Text, batches_of, calls_for, distinct_texts
 from domain.errors import EmbeddingModelChanged, IncompleteIngestion
-from domain.ingestion import missing_batches, shard_range
-from domain.ports import BlobStore, Embedder, Embeddings
+from domain.ingestion import shard_range
+from domain.ports import BlobStore, Embedder, Vectors
 from domain.steps import Embedded, EmbedShard
 
 log = structlog.get_logger(__name__)
@@ -32,14 +38,29 @@ IN_FLIGHT = 2
 # A restart of the database is waited for: the other way is to pay for the batch again.
 _PATIENCE = timedelta(minutes=2)
 
+_Batch = list[Text[PlannedChunk]]
+
 
 @dataclass(frozen=True, slots=True)
 class _Work:
     """What is left of a shard, under the plan that was fixed."""
 
-    digest: bytes
+    ref: IngestionRef
+    part: Part
     ordinals: range
-    batches: list[range]
+    stored: set[int]
+    batch_size: int
+    calls_expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Chunks with their vectors, to be stored together: paid for with one call, or reused without any."""
+
+    rows: Sequence[tuple[PlannedChunk, Vectors]]
+    calls: int = 0
+    tokens: int = 0
+    calls_left: int | None = None
 
 
 class Embedding:
@@ -57,12 +78,13 @@ class Embedding:
     async def embed(self, shard: EmbedShard) -> Embedded:
         """Embed what of the shard is not stored yet."""
         work = await self._open(shard)
-        if work.batches:
+        calls = 0
+        if len(work.stored) < len(work.ordinals):
             async with heartbeats():
-                await self._embed_missing(shard, work)
+                calls = await self._embed_missing(work)
         async with transaction(self._engine) as connection:
             await flight.record(connection, shard.ref, this_attempt(shard.shard), now=self._now())
-        return Embedded(chunks=len(work.ordinals), model_calls=len(work.batches))
+        return Embedded(chunks=len(work.ordinals), model_calls=calls)
 
     async def _open(self, shard: EmbedShard) -> _Work:
         ref = shard.ref
@@ -78,45 +100,78 @@ class Embedding:
                 )
             ordinals = shard_range(shard.shard, chunks=row.planned_chunks, batch_size=row.batch_size)
             stored = await chunks.stored_ordinals(connection, ref.ingestion_id, ordinals)
-        return _Work(row.plan_digest, ordinals, missing_batches(ordinals, stored, batch_size=row.batch_size))
+            planned_calls = calls_for(len(ordinals), row.batch_size)
+            expected = await embedding.calls_expected(connection, ref, shard.shard, planned=planned_calls)
+        part = Part(shard.shard, row.plan_digest, planned_calls, activity.info().started_time)
+        return _Work(ref, part, ordinals, stored, row.batch_size, expected)
 
-    async def _embed_missing(self, shard: EmbedShard, work: _Work) -> None:
-        planned = await self._read(shard, work)
-        batches, failures = iter(work.batches), list[BaseException]()
+    async def _embed_missing(self, work: _Work) -> int:
+        """Store what is known, then embed the rest; answers the calls that it made."""
+        planned = await self._read(work)
+        texts = distinct_texts((chunk.content, chunk) for chunk in planned if chunk.ordinal not in work.stored)
+        async with transaction(self._engine) as connection:
+            known = await chunks.known_vectors(
+                connection, work.ref.owner_id, self._embedder.model, [text.digest for text in texts]
+            )
+        rest = list(batches_of([text for text in texts if text.digest not in known], work.batch_size))
+        if known or len(rest) != work.calls_expected:
+            reused = [(chunk, known[text.digest]) for text in texts if text.digest in known for chunk in text.holders]
+            await self._store(work, _Found(reused, calls_left=len(rest)))
+        await in_lanes(rest, lambda batch: self._embed_batch(work, batch))
+        return len(rest)
 
-        async def lane() -> None:
-            for batch in batches:
-                if failures:  # what is under way is settled, nothing new is paid for
-                    return
-                try:
-                    await self._embed_batch(shard, work, [planned[ordinal] for ordinal in batch])
-                except Exception as error:  # noqa: BLE001  (raised below, when the other lane has settled)
-                    failures.append(error)
-
-        await asyncio.gather(*(lane() for _ in range(min(IN_FLIGHT, len(work.batches)))))
-        if failures:
-            raise failures[0]
-
-    async def _read(self, shard: EmbedShard, work: _Work) -> dict[int, PlannedChunk]:
-        key = blobs.shard_key(shard.ref.document_id, shard.ref.ingestion_id, shard.shard)
+    async def _read(self, work: _Work) -> list[PlannedChunk]:
+        key = blobs.shard_key(work.ref.document_id, work.ref.ingestion_id, work.part.shard)
         with tempfile.TemporaryDirectory(prefix="chatsphere-embed-") as folder:
             path = await self._blobs.fetch(key, Path(folder))
             digest, planned = await asyncio.to_thread(read_shard, path)
-        if digest != work.digest or [chunk.ordinal for chunk in planned] != list(work.ordinals):
+        if digest != work.part.digest or [chunk.ordinal for chunk in planned] != list(work.ordinals):
             raise IncompleteIngestion("The stored plan is not the recorded one. Press retry.")
-        return {chunk.ordinal: chunk for chunk in planned}
+        return planned
 
-    async def _embed_batch(self, shard: EmbedShard, work: _Work, batch: list[PlannedChunk]) -> None:
-        embeddings = await self._embedder.embed_documents([chunk.content for chunk in batch])
-        try:
-            await patiently(lambda: self._store(shard, work, batch, embeddings), within=_PATIENCE)
-        except chunks.AlreadyStored:
-            log.warning("batch_embedded_twice", first=batch[0].ordinal, count=len(batch))
+    async def _embed_batch(self, work: _Work, batch: _Batch) -> None:
+        embeddings = await self._embedder.embed_documents([text.content for text in batch])
+        vectors = zip(batch, embeddings.vectors, strict=True)
+        rows = [(chunk, vector) for text, vector in vectors for chunk in text.holders]
+        await self._store(work, _Found(rows, calls=1, tokens=embeddings.tokens))
 
-    async def _store(self, shard: EmbedShard, work: _Work, batch: list[PlannedChunk], embeddings: Embeddings) -> None:
+    async def _store(self, work: _Work, found: _Found) -> None:
+        """Store what of it is missing, whatever another attempt at the same shard stores meanwhile."""
+        while True:
+            try:
+                await patiently(partial(self._store_once, work, found), within=_PATIENCE)
+            except chunks.AlreadyStored:
+                log.warning("embedded_twice", first=found.rows[0][0].ordinal, count=len(found.rows))
+            else:
+                return
+            async with transaction(self._engine) as connection:
+                there = await chunks.stored_ordinals(connection, work.ref.ingestion_id, work.ordinals)
+            found = replace(found, rows=[row for row in found.rows if row[0].ordinal not in there])
+            if not found.rows:
+                return
+
+    async def _store_once(self, work: _Work, found: _Found) -> None:
+        stored = Stored(len(found.rows), len(found.rows) if found.calls == 0 else 0, found.calls, found.tokens)
         async with transaction(self._engine) as connection:
-            await chunks.store(connection, shard.ref, batch, embeddings.vectors)
-            await ingestions.count_batch(
-                connection, shard.ref,
-                digest=work.digest, chunks=len(batch), tokens=embeddings.tokens, now=self._now(),
-            )  # fmt: skip
+            await chunks.store(connection, work.ref, [row[0] for row in found.rows], [row[1] for row in found.rows])
+            await embedding.count(connection, work.ref, work.part, stored, now=self._now())
+            if found.calls_left is not None:
+                await embedding.expect_calls(connection, work.ref, work.part.shard, found.calls_left)
+
+
+async def in_lanes(batches: Sequence[_Batch], work: Callable[[_Batch], Awaitable[None]]) -> None:
+    """Work on batches, two at a time. After a failure what is under way is settled, and nothing else is paid for."""
+    rest, failures = iter(batches), list[BaseException]()
+
+    async def lane() -> None:
+        for batch in rest:
+            if failures:
+                return
+            try:
+                await work(batch)
+            except Exception as error:  # noqa: BLE001  (raised below, when the other lane has settled)
+                failures.append(error)
+
+    await asyncio.gather(*(lane() for _ in range(min(IN_FLIGHT, len(batches)))))
+    if failures:
+        raise failures[0]

@@ -1,10 +1,10 @@
-"""Decisions of an ingestion: which chunks go into one shard and one model call, what is missing, how tries count."""
+"""Decisions of an ingestion: which chunks go into one shard, how many calls the plan takes, how tries count."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 from domain.chunking import SHARD_CHUNKS
+from domain.embedding import calls_for
 
 _ATTEMPT_BITS = 10
 _LAST_ATTEMPT = (1 << _ATTEMPT_BITS) - 1
@@ -26,8 +26,8 @@ class Plan:
 
     @property
     def model_calls(self) -> int:
-        """How many calls it takes when none is lost: no batch lies in two shards."""
-        return -(-self.chunks // self.batch_size)
+        """How many calls it takes when none is lost and no text is known: no batch lies in two shards."""
+        return calls_for(self.chunks, self.batch_size)
 
 
 def shard_size(batch_size: int) -> int:
@@ -39,18 +39,6 @@ def shard_range(shard: int, *, chunks: int, batch_size: int) -> range:
     """Give the ordinals of a shard."""
     size = shard_size(batch_size)
     return range(shard * size, min((shard + 1) * size, chunks))
-
-
-def missing_batches(ordinals: range, stored: Collection[int], *, batch_size: int) -> list[range]:
-    """Cut ordinals into batches, always at the same places, and keep those that are not stored in full.
-
-    A batch is stored in one transaction, so a stored one is stored whole and is not paid for again.
-    """
-    batches = (
-        range(start, min(start + batch_size, ordinals.stop))
-        for start in range(ordinals.start, ordinals.stop, batch_size)
-    )
-    return [batch for batch in batches if any(ordinal not in stored for ordinal in batch)]
 
 
 def attempt_sequence(scheduled: datetime, attempt: int) -> int:

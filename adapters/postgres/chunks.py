@@ -1,18 +1,19 @@
 """Chunks with their vectors: stored batch by batch, deleted in short statements. Nothing here commits."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import asyncpg
 from pgvector import HalfVector
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import ARRAY, LargeBinary, bindparam, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.engine import copy_rows
 from adapters.postgres.tables import chunks
 from domain.chunks import PlannedChunk
 from domain.documents import IngestionRef
-from domain.ids import IngestionId, chunk_id
+from domain.embedding import content_digest
+from domain.ids import IngestionId, UserId, chunk_id
 from domain.ports import Vectors
 
 AlreadyStored = asyncpg.UniqueViolationError
@@ -20,7 +21,7 @@ AlreadyStored = asyncpg.UniqueViolationError
 
 _COLUMNS = [
     "ingestion_id", "ordinal", "id", "owner_id", "bot_id", "document_id", "content",
-    "page_from", "page_to", "page_starts", "char_start", "char_end", "heading_path", "embedding",
+    "page_from", "page_to", "page_starts", "char_start", "char_end", "heading_path", "content_sha256", "embedding",
 ]  # fmt: skip
 
 _DELETE_SOME = text(
@@ -28,19 +29,46 @@ _DELETE_SOME = text(
 )
 
 
+# One probe of the index a text: a text that ten thousand chunks have costs no more than one that a single chunk has.
+_KNOWN = text(
+    """
+    SELECT wanted.digest, known.embedding
+    FROM unnest(:digests) AS wanted (digest) CROSS JOIN LATERAL (
+        SELECT c.embedding
+        FROM chunks c JOIN ingestions i ON i.id = c.ingestion_id
+        WHERE c.owner_id = :owner AND c.content_sha256 = wanted.digest AND c.embedding IS NOT NULL
+          AND i.embedding_model = :model
+        LIMIT 1
+    ) AS known
+    """
+).bindparams(bindparam("digests", type_=ARRAY(LargeBinary)))
+
+
 async def store(
-    connection: AsyncConnection, ref: IngestionRef, planned: Sequence[PlannedChunk], vectors: Vectors
+    connection: AsyncConnection, ref: IngestionRef, planned: Sequence[PlannedChunk], vectors: Iterable[Vectors]
 ) -> None:
-    """Write one batch by COPY. Raises `AlreadyStored`."""
+    """Write one batch by COPY; each vector has shape (width,). Raises `AlreadyStored`."""
     rows: list[tuple[Any, ...]] = [
         (
             ref.ingestion_id, chunk.ordinal, chunk_id(ref.ingestion_id, chunk.ordinal),
             ref.owner_id, ref.bot_id, ref.document_id, chunk.content, chunk.page_from, chunk.page_to,
-            list(chunk.page_starts), chunk.char_start, chunk.char_end, list(chunk.heading_path), HalfVector(vector),
+            list(chunk.page_starts), chunk.char_start, chunk.char_end, list(chunk.heading_path),
+            content_digest(chunk.content), HalfVector(vector),
         )
         for chunk, vector in zip(planned, vectors, strict=True)
     ]  # fmt: skip
     await copy_rows(connection, "chunks", _COLUMNS, rows)
+
+
+async def known_vectors(
+    connection: AsyncConnection, owner: UserId, model: str, digests: Collection[bytes]
+) -> dict[bytes, Vectors]:
+    """Find vectors of these texts among the owner's own chunks, embedded by this model; each has shape (width,).
+
+    There is no other cache: a vector is known as long as a chunk has it.
+    """
+    rows = await connection.execute(_KNOWN, {"owner": owner, "model": model, "digests": list(digests)})
+    return {bytes(row.digest): row.embedding.to_numpy().astype("float32") for row in rows}
 
 
 async def stored_ordinals(connection: AsyncConnection, ingestion: IngestionId, within: range) -> set[int]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -58,3 +58,9 @@ async def record(
         .values(key | values | {"first_started_at": attempt.started_at})
         .on_conflict_do_update(index_elements=list(key), set_=values)
     )
+
+
+async def forget_calls_needed(connection: AsyncConnection, ref: IngestionRef) -> None:
+    """Make the parts of another plan count anew what they need; what was paid stays."""
+    mine = ingestion_steps.c.ingestion_id == ref.ingestion_id
+    await connection.execute(update(ingestion_steps).where(mine).values(model_calls_needed=None))

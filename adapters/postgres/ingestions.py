@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import chunks, contents
+from adapters.postgres import chunks, contents, flight
 from adapters.postgres.tables import documents, ingestions
 from domain.documents import DocumentStatus, Format, IngestionRef, IngestionStatus, Stage
 from domain.errors import IncompleteIngestion, IngestionClosed
@@ -20,27 +20,6 @@ from domain.steps import Closed, CloseIngestion, Extracted
 
 _OPEN = (IngestionStatus.PENDING, IngestionStatus.RUNNING, IngestionStatus.PARKED)
 _UNSUCCESSFUL = (IngestionStatus.FAILED, IngestionStatus.CANCELLED)
-
-_STORED = text(
-    """
-    WITH held AS (
-        SELECT id FROM documents WHERE id = :document FOR UPDATE
-    ), counted AS (
-        UPDATE ingestions SET stored_chunks = stored_chunks + :chunks, model_calls = model_calls + 1,
-               model_tokens = model_tokens + :tokens, updated_at = :now
-        FROM held
-        WHERE ingestions.id = :ingestion AND ingestions.document_id = held.id AND epoch = :epoch
-          AND status = 'running' AND plan_digest = :digest
-        RETURNING stored_chunks, planned_chunks
-    ), shown AS (
-        UPDATE documents SET chunks_done = stored_chunks, updated_at = :now,
-               stage = CASE WHEN stored_chunks = planned_chunks THEN 'publishing' ELSE 'embedding' END
-        FROM counted
-        WHERE id = :document AND current_ingestion_id = :ingestion AND status <> 'deleting'
-    )
-    SELECT pg_notify('documents', :payload) FROM counted
-    """
-)
 
 
 async def lock(connection: AsyncConnection, ref: IngestionRef) -> tuple[Row[Any] | None, Row[Any] | None]:
@@ -102,33 +81,20 @@ async def extracted(connection: AsyncConnection, ref: IngestionRef, result: Extr
 async def planned(connection: AsyncConnection, ref: IngestionRef, plan: Plan, *, now: datetime) -> None:
     """Record the plan. Chunks that were stored by another plan are deleted, so that none are mixed."""
     row = await _require(connection, ref, (IngestionStatus.RUNNING,))
+    values: dict[str, Any] = {
+        "planned_chunks": plan.chunks, "shards": plan.shards, "plan_digest": plan.digest,
+        "embedding_model": plan.embedding_model, "batch_size": plan.batch_size,
+    }  # fmt: skip
     stored = int(row.stored_chunks)
     if (row.plan_digest, row.embedding_model, row.batch_size) != (plan.digest, plan.embedding_model, plan.batch_size):
         await chunks.delete_all(connection, ref.ingestion_id)
+        await flight.forget_calls_needed(connection, ref)
         stored = 0
-    values = {
-        "planned_chunks": plan.chunks, "shards": plan.shards, "plan_digest": plan.digest, "stored_chunks": stored,
-        "embedding_model": plan.embedding_model, "batch_size": plan.batch_size, "model_calls_needed": plan.model_calls,
-    }  # fmt: skip
+        counts = {"stored_chunks": 0, "reused_chunks": 0, "refused_chunks": 0}
+        values |= {**counts, "model_calls_needed": row.model_calls + plan.model_calls}
     await _set(connection, ref, {**values, "updated_at": now})
     progress = {"chunks_done": stored, "chunks_total": plan.chunks, "stage": Stage.EMBEDDING}
     await show(connection, ref, {**progress, "updated_at": now})
-
-
-async def count_batch(
-    connection: AsyncConnection, ref: IngestionRef, *, digest: bytes, chunks: int, tokens: int, now: datetime
-) -> None:
-    """Count a batch that was stored in this transaction, or refuse it and with it the transaction.
-
-    The fence comes after the rows: a purge that fences first makes this find nothing, one that
-    comes later waits here and then sees the rows that it has to delete. Nobody waits for the COPY.
-    """
-    values = {
-        "document": ref.document_id, "ingestion": ref.ingestion_id, "epoch": ref.epoch, "digest": digest,
-        "chunks": chunks, "tokens": tokens, "now": now, "payload": str(ref.document_id),
-    }  # fmt: skip
-    if (await connection.execute(_STORED, values)).one_or_none() is None:
-        raise _closed()
 
 
 async def publish(connection: AsyncConnection, ref: IngestionRef, *, now: datetime) -> Closed:

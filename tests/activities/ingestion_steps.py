@@ -24,7 +24,6 @@ from domain import blobs as names
 from domain.chunks import Page
 from domain.documents import IngestionRef
 from domain.ports import ExtractedText, ExtractionJob, ExtractionLimits
-from tests.fakes import WordEmbedder
 from tests.rows import count, row_of
 
 BATCH = 4
@@ -78,7 +77,7 @@ class Bench:
     engine: AsyncEngine
     blobs: FolderBlobStore
     extractor: PageExtractor
-    embedder: WordEmbedder
+    embedder: Any
     ref: IngestionRef
     characters: int = 100
 

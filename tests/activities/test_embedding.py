@@ -24,6 +24,7 @@ class HeldEmbedder(WordEmbedder):
         super().__init__(batch_size=BATCH)
         self.go = asyncio.Event()
         self.two_open = asyncio.Event()
+        self.four_open = asyncio.Event()
         self.open = self.most = 0
 
     async def embed_documents(self, texts: Sequence[str]) -> Embeddings:
@@ -31,6 +32,8 @@ class HeldEmbedder(WordEmbedder):
         self.most = max(self.most, self.open)
         if self.open == 2:
             self.two_open.set()
+        if self.open == 4:
+            self.four_open.set()
         try:
             await self.go.wait()
             return await super().embed_documents(texts)
@@ -65,8 +68,8 @@ async def test_embedding_twice_pays_once(bench: Bench) -> None:
     assert await bench.chunks() == (await bench.row()).planned_chunks
 
 
-# One commit opens the step, three store a batch each, the last records the end.
-@pytest.mark.parametrize("commits", range(1, 6))
+# One commit opens the step, one reads what is known, three store a batch each, the last records the end.
+@pytest.mark.parametrize("commits", range(1, 7))
 async def test_a_crash_after_any_commit_loses_no_paid_batch(
     bench: Bench, crash_after: CrashAfter, commits: int
 ) -> None:
