@@ -72,7 +72,7 @@ async def _pair(rig: Rig, folder: Path, *, pages: int, rounds: int, seed: int) -
     for number in range(rounds + 1):
         file = folder / f"{seed + number}.pdf"
         file.write_bytes(pdf(pages, seed=seed + number))
-        alone.append(await bare(rig, file))
+        alone.append((await bare(rig, file))[0])
         around.append(await durable(rig, [file]))
     return median(alone[1:]), median(around[1:])
 
@@ -88,8 +88,8 @@ async def _many(rig: Rig, folder: Path, count: int, *, seed: int) -> tuple[float
     return bare_rate, count / await durable(rig, files)
 
 
-async def bare(rig: Rig, file: Path) -> float:
-    """Give the seconds of the pipeline with nothing around it; its rows are deleted again."""
+async def bare(rig: Rig, file: Path) -> tuple[float, int]:
+    """Give seconds and chunks of the pipeline with nothing around it; its rows are deleted again."""
     started = time.perf_counter()
     planned = list(split(_pages(file), format=Format.PDF))
     ref = IngestionRef(
@@ -106,7 +106,7 @@ async def bare(rig: Rig, file: Path) -> float:
     await asyncio.gather(*(store(planned[at : at + size]) for at in range(0, len(planned), size)))
     seconds = time.perf_counter() - started
     await rig.database.execute("delete from chunks where ingestion_id = $1", ref.ingestion_id)
-    return seconds
+    return seconds, len(planned)
 
 
 def _pages(file: Path) -> Iterable[Page]:

@@ -5,7 +5,6 @@ each job warms up and is not counted. Rivals keep tables in a database of their 
 """
 
 import math
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -19,15 +18,16 @@ from bench.corpus import pdf
 from bench.ingestion import bare, durable
 from bench.report import Row, median
 from bench.rig import Rig
-from bench.rivals.process import Outcome, Rival, rival
+from bench.rivals.process import Outcome, Rival, RivalFailed, rival
 
-_PROGRAMS = {
-    "langchain": "LangChain",
-    "llama_index": "LlamaIndex",
-    "haystack": "Haystack",
-    "background_tasks": "BackgroundTasks",
-    "celery_tasks": "Celery",
-}
+_PROGRAMS = (
+    ("langchain", "LangChain", "langchain"),
+    ("llama_index", "LlamaIndex", "data_llama_index"),
+    ("haystack", "Haystack", "haystack_documents"),
+    ("background_tasks", "BackgroundTasks", "chunks"),
+    ("celery_tasks", "Celery", "chunks"),
+)
+"""Program, name, and the table its chunks are counted in."""
 _READERS = ("pypdf", "pypdfium2")
 _BARE, _OURS = "the bare pipeline", "ChatSphere"
 
@@ -38,6 +38,15 @@ class Contestant:
 
     name: str
     ingest: Callable[[Sequence[Path]], Awaitable[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One measurement: seconds, chunks stored, calls made to the provider."""
+
+    seconds: float
+    chunks: int
+    calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,8 @@ async def measure(rig: Rig, *, quick: bool = False) -> list[Row]:
         with TemporaryDirectory() as folder:
             for number, job in enumerate(_jobs(quick=quick)):
                 await rig.pace(embed_seconds=job.embed_seconds)
-                outcomes = await _contest(job, contestants, Path(folder), seed=100_000 * (number + 1))
-                rows += _rows(job, outcomes)
+                taken = await _contest(rig, job, contestants, Path(folder), seed=100_000 * (number + 1))
+                rows += _rows(job, taken)
     return rows
 
 
@@ -83,17 +92,32 @@ async def _contestants(rig: Rig) -> AsyncIterator[list[Contestant]]:
         Contestant(_OURS, lambda files: _ours(rig, files)),
     ]
     async with AsyncExitStack() as exits:
-        for program, name in _PROGRAMS.items():
+        database = await asyncpg.connect(url)
+        exits.push_async_callback(database.close)
+        for program, name, table in _PROGRAMS:
             running = await exits.enter_async_context(
                 rival(program, database_url=url, models_url=str(rig.double.base_url).rstrip("/"))
             )
-            contestants += [_contestant(name, running, reader) for reader in _READERS]
+            contestants += [_contestant(name, running, reader, database, table) for reader in _READERS]
         yield contestants
 
 
-def _contestant(name: str, running: Rival, reader: str) -> Contestant:
-    note = f" ({running.note})" if running.note else ""
-    return Contestant(f"{name}, {reader}{note}", lambda files: running.ingest(files, reader))
+def _contestant(name: str, running: Rival, reader: str, database: asyncpg.Connection, table: str) -> Contestant:
+    async def ingest(files: Sequence[Path]) -> Outcome:
+        before = await _rows_of(database, table)
+        outcome = await running.ingest(files, reader)
+        stored = await _rows_of(database, table) - before
+        if stored != outcome.chunks or stored == 0:
+            raise RivalFailed(f"{name} says {outcome.chunks} chunks and stored {stored}")
+        return outcome
+
+    return Contestant(f"{name}, {reader}" + (f" ({running.note})" if running.note else ""), ingest)
+
+
+async def _rows_of(database: asyncpg.Connection, table: str) -> int:
+    if await database.fetchval("select to_regclass($1)", table) is None:
+        return 0  # some make their table when they first write
+    return int(await database.fetchval(f"select count(*) from {table}"))  # noqa: S608  (a name of ours)
 
 
 async def _own_database(rig: Rig) -> str:
@@ -109,7 +133,8 @@ async def _own_database(rig: Rig) -> str:
 
 
 async def _bare(rig: Rig, files: Sequence[Path]) -> Outcome:
-    return Outcome(sum([await bare(rig, file) for file in files]), 0)
+    taken = [await bare(rig, file) for file in files]
+    return Outcome(sum(seconds for seconds, _ in taken), sum(chunks for _, chunks in taken))
 
 
 async def _ours(rig: Rig, files: Sequence[Path]) -> Outcome:
@@ -118,18 +143,25 @@ async def _ours(rig: Rig, files: Sequence[Path]) -> Outcome:
     return Outcome(seconds, await rig.database.fetchval("select count(*) from chunks") - before)
 
 
-async def _contest(job: Job, contestants: Sequence[Contestant], folder: Path, *, seed: int) -> dict[str, list[Outcome]]:
-    outcomes = defaultdict(list)
+async def _contest(
+    rig: Rig, job: Job, contestants: Sequence[Contestant], folder: Path, *, seed: int
+) -> dict[str, list[Taken]]:
+    taken: dict[str, list[Taken]] = {contestant.name: [] for contestant in contestants}
     for number in range(job.rounds + 1):
         files = _files(job, folder, seed=seed + number * job.documents)
         first = number % len(contestants)
         for contestant in [*contestants[first:], *contestants[:first]]:
+            before = await _calls(rig)
             outcome = await contestant.ingest(files)
             if number > 0:
-                outcomes[contestant.name].append(outcome)
+                taken[contestant.name].append(Taken(outcome.seconds, outcome.chunks, await _calls(rig) - before))
         for file in files:
             file.unlink()
-    return {contestant.name: outcomes[contestant.name] for contestant in contestants}
+    return taken
+
+
+async def _calls(rig: Rig) -> int:
+    return int((await rig.double.get("/_calls")).json()["calls"].get("embed", 0))
 
 
 def _files(job: Job, folder: Path, *, seed: int) -> list[Path]:
@@ -139,13 +171,13 @@ def _files(job: Job, folder: Path, *, seed: int) -> list[Path]:
     return files
 
 
-def _rows(job: Job, outcomes: dict[str, list[Outcome]]) -> list[Row]:
-    seconds = {name: median(outcome.seconds for outcome in taken) for name, taken in outcomes.items()}
-    return [_row(job, name, took, seconds[_OURS], outcomes[name][-1].chunks) for name, took in seconds.items()]
+def _rows(job: Job, taken: dict[str, list[Taken]]) -> list[Row]:
+    seconds = {name: median(one.seconds for one in every) for name, every in taken.items()}
+    return [_row(job, name, seconds[name], seconds[_OURS], every[-1]) for name, every in taken.items()]
 
 
-def _row(job: Job, name: str, seconds: float, ours: float, chunks: int) -> Row:
-    value = _measured(job, seconds) + (f", {chunks:,} chunks" if chunks else "")
+def _row(job: Job, name: str, seconds: float, ours: float, last: Taken) -> Row:
+    value = f"{_measured(job, seconds)}; {last.chunks:,} chunks, {last.calls:,} calls"
     if name == _OURS:
         return Row(name, value, group=job.name)
     against, ratio, target = f"{_OURS} {_measured(job, ours)}", seconds / ours, dict(job.beat).get(name)

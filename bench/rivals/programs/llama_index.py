@@ -52,7 +52,6 @@ pipeline = IngestionPipeline(
 def ingest(files: list[str], reader: str) -> int:
     """Read all, run the pipeline once."""
     documents = SimpleDirectoryReader(input_files=files, file_extractor=EXTRACTORS[reader]).load_data()
-    pipeline.docstore = None
     return len(pipeline.run(documents=documents))
 
 
