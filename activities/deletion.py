@@ -17,7 +17,7 @@ from adapters.postgres.engine import transaction
 from adapters.temporal.runs import cancel_run, is_open
 from domain import blobs, runs, steps
 from domain.ids import DocumentId
-from domain.ports import BlobStore
+from domain.ports import BlobStore, Removed
 from domain.steps import DeletionRef, Done, Purged
 
 log = structlog.get_logger(__name__)
@@ -26,8 +26,8 @@ log = structlog.get_logger(__name__)
 PATIENCE = timedelta(seconds=60)
 # Some 10 ms a transaction: nobody waits long for our locks, and a crash repeats little.
 CHUNK_BATCH = 2000
-# What one purge of a bot takes on: far below its timeout, and few events for thousands of documents.
-BOT_DOCUMENTS = 50
+# What one purge of a bot takes on: far below its timeout, few transactions and events for thousands of documents.
+BOT_DOCUMENTS = 100
 BOT_CONVERSATIONS = 200
 
 
@@ -64,9 +64,9 @@ class Deletion:
         """Delete all that there is of a document, and date the receipt."""
         async with heartbeats():
             async with transaction(self._engine) as connection:
-                await deletions.open_receipt(connection, ref)
+                await deletions.begin(connection, ref, now=self._now())
             if ref.document_id is not None:
-                await self._purge(ref, ref.document_id)
+                await self._purge(ref, [ref.document_id])
             return await self._close(ref)
 
     @activity.defn(name=steps.PURGE_BOT.name)
@@ -74,7 +74,7 @@ class Deletion:
         """Delete some of a bot: documents first, then conversations, and the bot when nothing is left."""
         async with heartbeats():
             async with transaction(self._engine) as connection:
-                await deletions.open_receipt(connection, ref)
+                await deletions.begin(connection, ref, now=self._now())
                 await deletions.hide_bot(connection, ref.bot_id, now=self._now())
             if await self._purge_documents(ref) or await self._purge_conversations(ref) or not await self._drop(ref):
                 async with transaction(self._engine) as connection:
@@ -84,9 +84,9 @@ class Deletion:
     async def _purge_documents(self, ref: DeletionRef) -> bool:
         async with transaction(self._engine) as connection:
             documents = await deletions.documents_of(connection, ref.bot_id, limit=BOT_DOCUMENTS)
-        await self._stop([runs.ingestion_run(document) for document in documents])
-        for document in documents:
-            await self._purge(ref, document)
+        if documents:
+            await self._stop([runs.ingestion_run(document) for document in documents])
+            await self._purge(ref, documents)
         return bool(documents)
 
     async def _purge_conversations(self, ref: DeletionRef) -> bool:
@@ -95,28 +95,30 @@ class Deletion:
         await self._stop([runs.turn_run(conversation) for conversation in answering])
         for conversation in left:
             async with transaction(self._engine) as connection:
-                await deletions.delete_conversation(connection, conversation)
+                await deletions.delete_conversation(connection, ref, conversation)
         return bool(left)
 
     async def _drop(self, ref: DeletionRef) -> bool:
         async with transaction(self._engine) as connection:
             return await deletions.delete_bot(connection, ref.bot_id)
 
-    async def _purge(self, ref: DeletionRef, document: DocumentId) -> None:
-        """Delete one document. Its row goes last: while it is there, a purge knows that it has work to do."""
+    async def _purge(self, ref: DeletionRef, documents: Sequence[DocumentId]) -> None:
+        """Delete documents together. Their rows go last: while they are there, a purge knows that it has work to do."""
         async with transaction(self._engine) as connection:
-            await deletions.fence_document(connection, document, now=self._now())
+            await deletions.fence_documents(connection, documents, now=self._now())
         deleted = limit = self._chunk_batch
         while deleted >= limit:
             async with transaction(self._engine) as connection:
-                deleted = await deletions.delete_chunks(connection, ref, document, limit=limit)
+                deleted = await deletions.delete_chunks(connection, ref, documents, limit=limit)
         deleted = limit
         while deleted >= limit:
             async with transaction(self._engine) as connection:
-                deleted = await deletions.delete_passages(connection, document, limit=limit)
-        await self._blobs.delete_prefix(blobs.document_prefix(document))
+                deleted = await deletions.delete_passages(connection, documents, limit=limit)
+        removed = Removed()
+        for document in documents:
+            removed += await self._blobs.delete_prefix(blobs.document_prefix(document))
         async with transaction(self._engine) as connection:
-            await deletions.delete_document(connection, ref, document)
+            await deletions.delete_documents(connection, ref, documents, removed)
 
     async def _close(self, ref: DeletionRef) -> Purged:
         async with transaction(self._engine) as connection:

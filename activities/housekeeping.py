@@ -126,7 +126,7 @@ class Housekeeping:
                 names = [name for name, changed in batch if changed < before]
                 unowned = await expiry.without_document(connection, names)
             for document in unowned:
-                count += await self._blobs.delete_prefix(blobs.document_prefix(document))
+                count += (await self._blobs.delete_prefix(blobs.document_prefix(document))).blobs
             gone = {str(document) for document in unowned}
             count += await self._collect_versions([name for name, _ in batch if name not in gone], before=before)
         return count
@@ -142,7 +142,7 @@ class Housekeeping:
             async with transaction(self._engine) as connection:
                 unowned = await expiry.without_use(connection, names, before=before)
             for version in unowned:
-                count += await self._blobs.delete_prefix(f"{homes[str(version)]}{version}/")
+                count += (await self._blobs.delete_prefix(f"{homes[str(version)]}{version}/")).blobs
         return count
 
     async def _close_documents(self, seen: Iterable[housekeeping.UnfinishedDocument]) -> int:

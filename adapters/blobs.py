@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from domain.errors import NotFound
+from domain.ports import Removed
 
 _CHUNK = 1 << 20
 # No segment begins with a dot: so none leads upwards, and none meets the folder of unfinished files.
@@ -65,7 +66,7 @@ class FolderBlobStore:
         for name, changed in await asyncio.to_thread(_folders, self._path(prefix.removesuffix("/"))):
             yield name, changed
 
-    async def delete_prefix(self, prefix: str) -> int:
+    async def delete_prefix(self, prefix: str) -> Removed:
         """Delete every blob under `prefix`, which ends in a slash; folders left empty go as well."""
         if not prefix.endswith("/"):
             raise ValueError("A prefix ends in a slash.")
@@ -125,17 +126,18 @@ class FolderBlobStore:
         finally:
             _drop(file, name)
 
-    def _delete(self, folder: Path) -> int:
-        count = 0
+    def _delete(self, folder: Path) -> Removed:
+        removed = Removed()
         for directory, _, names in os.walk(folder, topdown=False):
             for name in names:
                 with suppress(FileNotFoundError):
+                    size = (Path(directory) / name).stat().st_size
                     (Path(directory) / name).unlink()
-                    count += 1
+                    removed += Removed(1, size)
             with suppress(OSError):  # a writer came in between, or another deletion was first
                 Path(directory).rmdir()
         self._prune(folder.parent)
-        return count
+        return removed
 
     def _prune(self, folder: Path) -> None:
         while folder != self._root and folder.is_relative_to(self._root):

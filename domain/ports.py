@@ -146,6 +146,17 @@ class Fetcher(Protocol):
         """Ask for a page, unless it is still the `known` one; its content streams while the block lasts."""
 
 
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Blobs that a deletion removed, and their bytes."""
+
+    blobs: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "Removed") -> "Removed":
+        return Removed(self.blobs + other.blobs, self.bytes + other.bytes)
+
+
 class BlobStore(Protocol):
     """Bytes under keys such as `documents/<id>/<id>/source`. Writes are atomic: all or nothing."""
 
@@ -164,8 +175,8 @@ class BlobStore(Protocol):
     def folders(self, prefix: str) -> AsyncIterator[tuple[str, datetime]]:
         """Name what lies right under `prefix`, one level deep, and when each was last changed."""
 
-    async def delete_prefix(self, prefix: str) -> int:
-        """Delete every blob under `prefix`; answers how many there were. Twice is as good as once."""
+    async def delete_prefix(self, prefix: str) -> Removed:
+        """Delete every blob under `prefix`; answers what there was. Twice is as good as once."""
 
     async def drop_unfinished(self, before: datetime) -> int:
         """Drop what writers that died left of blobs, if it is older than that; answers how many there were."""

@@ -28,6 +28,7 @@ class DeleteBot:
         """Purge until nothing is left; a bot of any size fits into bounded histories."""
         while True:
             purged = await run_step(PURGE_BOT, ref)
+            workflow.set_current_details(f"**Deleted** {purged.documents} documents, {purged.chunks} chunks so far.")
             if not purged.more:
                 return purged
             if workflow.info().is_continue_as_new_suggested():

@@ -4,6 +4,7 @@ Each removal counts on the receipt in its own transaction, so that a purge that 
 neither misses a row nor counts one twice. Nothing here commits.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +23,7 @@ from adapters.postgres.tables import (
 )
 from domain.documents import DocumentStatus, IngestionStatus
 from domain.ids import BotId, ConversationId, DocumentId
+from domain.ports import Removed
 from domain.steps import DeletionRef, Purged
 
 _OPEN_INGESTIONS = (IngestionStatus.PENDING, IngestionStatus.RUNNING, IngestionStatus.PARKED)
@@ -31,7 +33,7 @@ _DELETE_CHUNKS = text(
     """
     WITH gone AS (
         DELETE FROM chunks
-        WHERE ctid = ANY (ARRAY (SELECT ctid FROM chunks WHERE document_id = :document LIMIT :limit))
+        WHERE ctid = ANY (ARRAY (SELECT ctid FROM chunks WHERE document_id = ANY (:documents) LIMIT :limit))
         RETURNING 1
     ), counted AS (
         UPDATE deletions SET chunks = chunks + (SELECT count(*) FROM gone), updated_at = now() WHERE id = :deletion
@@ -42,7 +44,23 @@ _DELETE_CHUNKS = text(
 _DELETE_PASSAGES = text(
     """
     DELETE FROM turn_passages
-    WHERE ctid = ANY (ARRAY (SELECT ctid FROM turn_passages WHERE document_id = :document LIMIT :limit))
+    WHERE ctid = ANY (ARRAY (SELECT ctid FROM turn_passages WHERE document_id = ANY (:documents) LIMIT :limit))
+    """
+)
+
+
+_DELETE_DOCUMENTS = text(
+    """
+    WITH held AS (
+        SELECT id FROM documents WHERE id = ANY (:documents) ORDER BY id FOR UPDATE
+    ), gone AS (
+        DELETE FROM documents WHERE id IN (SELECT id FROM held) RETURNING id
+    )
+    UPDATE deletions
+    SET documents = documents + (SELECT count(*) FROM gone),
+        pages = pages + (SELECT coalesce(sum(i.pages), 0) FROM ingestions i WHERE i.document_id IN (SELECT id FROM gone)),
+        blobs = blobs + :blobs, bytes = bytes + :bytes, updated_at = now()
+    WHERE id = :deletion
     """
 )
 
@@ -58,6 +76,17 @@ async def open_receipt(connection: AsyncConnection, ref: DeletionRef) -> None:
     await connection.execute(postgresql.insert(deletions).values(row).on_conflict_do_nothing(index_elements=["id"]))
 
 
+async def begin(connection: AsyncConnection, ref: DeletionRef, *, now: datetime) -> None:
+    """Open the receipt, and at the first attempt date it and count what there is to remove."""
+    await open_receipt(connection, ref)
+    total = select(func.count()).select_from(documents).where(documents.c.bot_id == ref.bot_id).scalar_subquery()
+    await connection.execute(
+        update(deletions)
+        .where(deletions.c.id == deletion_id(ref), deletions.c.started_at.is_(None))
+        .values(started_at=now, documents_total=1 if ref.document_id is not None else total, updated_at=now)
+    )
+
+
 async def receipt(connection: AsyncConnection, ref: DeletionRef) -> Purged:
     """Tell what this deletion removed so far, in all its attempts together."""
     query = select(deletions.c.documents, deletions.c.chunks).where(deletions.c.id == deletion_id(ref))
@@ -71,45 +100,47 @@ async def close_receipt(connection: AsyncConnection, ref: DeletionRef, *, now: d
     await connection.execute(update(deletions).where(deletions.c.id == deletion_id(ref)).values(done))
 
 
-# One document
+# Documents
 
 
-async def fence_document(connection: AsyncConnection, document: DocumentId, *, now: datetime) -> None:
-    """Take the document from readers, and refuse every later write of its ingestions.
+async def fence_documents(connection: AsyncConnection, targets: Sequence[DocumentId], *, now: datetime) -> None:
+    """Take documents from readers, and refuse every later write of their ingestions.
 
-    Waits for a write that is under way; what that stored is there for the purge that follows.
-    The bytes may be uploaded again from now on.
+    Waits for writes that are under way; what those stored is there for the purge that follows.
+    The bytes may be uploaded again from now on. Rows are locked in the order of their ids.
     """
-    await connection.execute(select(documents.c.id).where(documents.c.id == document).with_for_update())
+    mine = documents.c.id.in_(targets)
+    await connection.execute(select(documents.c.id).where(mine).order_by(documents.c.id).with_for_update())
     values = {"status": DocumentStatus.DELETING, "active_ingestion_id": None, "stage": None, "updated_at": now}
     hidden = (documents.c.status == DocumentStatus.DELETING) & documents.c.active_ingestion_id.is_(None)
-    await connection.execute(update(documents).where(documents.c.id == document, ~hidden).values(values))
+    await connection.execute(update(documents).where(mine, ~hidden).values(values))
     await connection.execute(
         update(ingestions)
-        .where(ingestions.c.document_id == document, ingestions.c.status.in_(_OPEN_INGESTIONS))
+        .where(ingestions.c.document_id.in_(targets), ingestions.c.status.in_(_OPEN_INGESTIONS))
         .values(status=IngestionStatus.CANCELLED, finished_at=now, updated_at=now)
     )
-    await connection.execute(delete(document_contents).where(document_contents.c.document_id == document))
+    await connection.execute(delete(document_contents).where(document_contents.c.document_id.in_(targets)))
 
 
-async def delete_chunks(connection: AsyncConnection, ref: DeletionRef, document: DocumentId, *, limit: int) -> int:
-    """Delete some of the document's chunks and count them on the receipt."""
-    values = {"document": document, "deletion": deletion_id(ref), "limit": limit}
+async def delete_chunks(
+    connection: AsyncConnection, ref: DeletionRef, targets: Sequence[DocumentId], *, limit: int
+) -> int:
+    """Delete some of the documents' chunks, with their vectors, and count them on the receipt."""
+    values = {"documents": list(targets), "deletion": deletion_id(ref), "limit": limit}
     return int((await connection.execute(_DELETE_CHUNKS, values)).scalar_one())
 
 
-async def delete_passages(connection: AsyncConnection, document: DocumentId, *, limit: int) -> int:
-    """Delete what turns kept of the document's text beside their answers."""
-    return await _count(connection, _DELETE_PASSAGES, {"document": document, "limit": limit})
+async def delete_passages(connection: AsyncConnection, targets: Sequence[DocumentId], *, limit: int) -> int:
+    """Delete what turns kept of the documents' text beside their answers."""
+    return await _count(connection, _DELETE_PASSAGES, {"documents": list(targets), "limit": limit})
 
 
-async def delete_document(connection: AsyncConnection, ref: DeletionRef, document: DocumentId) -> bool:
-    """Delete the row, with it ingestions and steps, and count it. False where it was gone already."""
-    gone = await _count(connection, delete(documents).where(documents.c.id == document))
-    if gone:
-        counted = {"documents": deletions.c.documents + 1, "updated_at": func.now()}
-        await connection.execute(update(deletions).where(deletions.c.id == deletion_id(ref)).values(counted))
-    return gone > 0
+async def delete_documents(
+    connection: AsyncConnection, ref: DeletionRef, targets: Sequence[DocumentId], removed: Removed
+) -> None:
+    """Delete the rows, with them ingestions and steps; count them, their pages, and the blobs removed before."""
+    values = {"documents": list(targets), "deletion": deletion_id(ref), "blobs": removed.blobs, "bytes": removed.bytes}
+    await connection.execute(_DELETE_DOCUMENTS, values)
 
 
 # A bot
@@ -143,9 +174,11 @@ async def conversations_of(
     return [ConversationId(row.id) for row in rows], [ConversationId(row.id) for row in rows if row.answering]
 
 
-async def delete_conversation(connection: AsyncConnection, conversation: ConversationId) -> None:
-    """Delete a conversation with its messages, turns, passages and events."""
-    await connection.execute(delete(conversations).where(conversations.c.id == conversation))
+async def delete_conversation(connection: AsyncConnection, ref: DeletionRef, conversation: ConversationId) -> None:
+    """Delete a conversation with its messages, turns, passages and events, and count it."""
+    if await _count(connection, delete(conversations).where(conversations.c.id == conversation)):
+        counted = {"conversations": deletions.c.conversations + 1, "updated_at": func.now()}
+        await connection.execute(update(deletions).where(deletions.c.id == deletion_id(ref)).values(counted))
 
 
 async def delete_bot(connection: AsyncConnection, bot: BotId) -> bool:

@@ -97,7 +97,7 @@ async def delete(
     row = await documents.read(connection, owner, document, lock=True)
     ref = DeletionRef(owner_id=owner, bot_id=BotId(row.bot_id), document_id=document)
     await deletions.open_receipt(connection, ref)
-    await deletions.fence_document(connection, document, now=now)
+    await deletions.fence_documents(connection, [document], now=now)
     await documents.notify(connection, document)
     return ref, await documents.read_deletion(connection, owner, document)
 

@@ -67,6 +67,9 @@ async def a_stored_document(engine: AsyncEngine, blobs: FolderBlobStore, home: H
     newer = await a_new_version(engine, ref, ingestion="running")
     async with engine.begin() as connection:
         await store_chunks(connection, newer, 3)
+        for version, pages in ((ref, 2), (newer, 3)):
+            mine = tables.ingestions.c.id == version.ingestion_id
+            await connection.execute(update(tables.ingestions).where(mine).values(pages=pages))
     await blobs.put(source_key(ref.document_id, ref.ingestion_id), some_bytes())
     await blobs.put(pages_key(ref.document_id, newer.ingestion_id), some_bytes())
     await a_turn(engine, home, passages_of=ref.document_id)
@@ -83,7 +86,7 @@ async def what_is_left(engine: AsyncEngine, blobs: FolderBlobStore, ref: Ingesti
         "steps": await count(engine, tables.ingestion_steps, steps == ref.ingestion_id),
         "chunks": await count(engine, tables.chunks, tables.chunks.c.document_id == document),
         "passages": await count(engine, tables.turn_passages, tables.turn_passages.c.document_id == document),
-        "blobs": await blobs.delete_prefix(f"documents/{document}/"),
+        "blobs": (await blobs.delete_prefix(f"documents/{document}/")).blobs,
     }
 
 
@@ -95,8 +98,9 @@ async def test_a_purge_leaves_nothing_of_the_document_but_a_receipt(
     assert await purge(steps, home.deletion_of(ref)) == Purged(documents=1, chunks=7)
     assert set((await what_is_left(engine, blobs, ref)).values()) == {0}
     receipt = await row_of(engine, tables.deletions, ref.document_id)
-    assert (receipt.status, receipt.documents, receipt.chunks) == ("complete", 1, 7)
-    assert receipt.finished_at is not None
+    assert (receipt.status, receipt.documents, receipt.documents_total, receipt.chunks) == ("complete", 1, 1, 7)
+    assert (receipt.pages, receipt.blobs, receipt.bytes) == (5, 2, 2 * len(b"Sentence 1."))
+    assert receipt.started_at <= receipt.finished_at
 
 
 async def test_a_purge_touches_no_other_document(engine: AsyncEngine, blobs: FolderBlobStore, steps: Deletion) -> None:
@@ -123,7 +127,7 @@ async def test_two_purges_at_the_same_time_count_each_chunk_once(
     ref = await a_document(engine, home, chunks=20)
     await asyncio.gather(*(purge(steps, home.deletion_of(ref)) for _ in range(2)))
     receipt = await row_of(engine, tables.deletions, ref.document_id)
-    assert (receipt.documents, receipt.chunks) == (1, 20)
+    assert (receipt.documents, receipt.chunks, receipt.pages) == (1, 20, 0)
 
 
 class Crash(Exception):
@@ -220,7 +224,63 @@ async def test_a_purge_of_a_bot_leaves_neither_documents_nor_conversations(
     assert set((await what_is_left(engine, blobs, ref)).values()) == {0}
     for table in (tables.conversations, tables.turns, tables.messages, tables.turn_events, tables.bots):
         assert await count(engine, table) == 1, "only the other bot's"
-    assert (await row_of(engine, tables.deletions, home.bot_id)).status == "complete"
+    receipt = await row_of(engine, tables.deletions, home.bot_id)
+    assert (receipt.status, receipt.documents_total, receipt.pages, receipt.blobs) == ("complete", 1, 5, 2)
+    assert receipt.conversations == 1
+
+
+_TEN_THOUSAND = (
+    """
+    INSERT INTO documents (id, owner_id, bot_id, name, source_type, content_type, size_bytes, sha256,
+                           current_ingestion_id, active_ingestion_id, status)
+    SELECT gen_random_uuid(), :owner, :bot, 'Note ' || n, 'text', 'text/plain', 10, n::text, id, id, 'ready'
+    FROM generate_series(1, 10000) n, LATERAL (SELECT gen_random_uuid() AS id WHERE n > 0) AS version
+    """,
+    """
+    INSERT INTO ingestions (id, document_id, owner_id, bot_id, version, status, format, content_type, size_bytes,
+                            sha256, pages)
+    SELECT current_ingestion_id, id, owner_id, bot_id, 1, 'published', 'text', 'text/plain', 10, sha256, 1
+    FROM documents
+    """,
+    """
+    INSERT INTO chunks (ingestion_id, ordinal, id, owner_id, bot_id, document_id, content, page_starts, char_start,
+                        char_end, heading_path, embedding)
+    SELECT current_ingestion_id, 0, gen_random_uuid(), owner_id, bot_id, id, name, '{}', 0, 1, '{}',
+           array_fill(1, ARRAY[768])::vector::halfvec
+    FROM documents
+    """,
+)
+
+
+async def test_a_bot_of_ten_thousand_documents_goes_in_batches_with_progress_through_crashes(
+    engine: AsyncEngine, blobs: FolderBlobStore, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = await a_home(engine)
+    async with engine.begin() as connection:
+        for statement in _TEN_THOUSAND:
+            await connection.execute(text(statement), {"owner": home.owner_id, "bot": home.bot_id})
+    steps = Deletion(engine, blobs, client, now)
+    seen, crashes = [0], 0
+    while True:
+        with monkeypatch.context() as patch:
+            reached = crashing(patch, 2 + crashes % 5, committed=bool(crashes % 2)) if crashes < 10 else lambda: False
+            try:
+                purged = await purge(steps, home.deletion)
+            except Crash:
+                assert reached()
+                crashes += 1
+                continue
+        seen.append(purged.documents)
+        if not purged.more:
+            break
+        receipt = await row_of(engine, tables.deletions, home.bot_id)
+        assert (receipt.status, receipt.documents_total) == ("pending", 10_000)
+    assert seen == sorted(seen)
+    assert crashes > 0
+    receipt = await row_of(engine, tables.deletions, home.bot_id)
+    assert (receipt.status, receipt.documents, receipt.chunks, receipt.pages) == ("complete", 10_000, 10_000, 10_000)
+    for table in (tables.documents, tables.ingestions, tables.chunks, tables.bots):
+        assert await count(engine, table) == 0
 
 
 async def test_a_document_accepted_in_the_last_moment_is_purged_with_its_bot(

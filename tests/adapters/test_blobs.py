@@ -8,7 +8,7 @@ import pytest
 
 from adapters.blobs import FolderBlobStore
 from domain.errors import NotFound
-from domain.ports import BlobStore
+from domain.ports import BlobStore, Removed
 
 
 @pytest.fixture
@@ -111,15 +111,15 @@ async def test_a_key_that_could_lead_elsewhere_is_refused(blobs: BlobStore, key:
 async def test_deleting_a_prefix_deletes_it_all_and_nothing_beside_it(blobs: BlobStore, tmp_path: Path) -> None:
     for key in ("documents/a/1/source", "documents/a/1/derived/plan/000000.jsonl", "documents/ab/1/source"):
         await blobs.put(key, pieces(b"x"))
-    assert await blobs.delete_prefix("documents/a/") == 2
-    assert await blobs.delete_prefix("documents/a/") == 0
+    assert (await blobs.delete_prefix("documents/a/")).blobs == 2
+    assert await blobs.delete_prefix("documents/a/") == Removed()
     assert files(tmp_path / "blobs") == ["documents/ab/1/source"]
     assert not (tmp_path / "blobs/documents/a").exists()
 
 
 async def test_folders_left_empty_are_pruned_up_to_the_root(blobs: BlobStore, tmp_path: Path) -> None:
     await blobs.put("documents/a/1/derived/pages.jsonl", pieces(b"x"))
-    assert await blobs.delete_prefix("documents/a/1/derived/") == 1
+    assert (await blobs.delete_prefix("documents/a/1/derived/")).blobs == 1
     assert not (tmp_path / "blobs/documents").exists()
     assert (tmp_path / "blobs").exists()
 
@@ -128,6 +128,6 @@ async def test_puts_and_deletions_of_neighbours_at_once_lose_nothing(blobs: Blob
     async def put_and_drop(number: int) -> None:
         for _ in range(10):
             await blobs.put(f"documents/d/{number}/source", pieces(b"x"))
-            assert await blobs.delete_prefix(f"documents/d/{number}/") == 1
+            assert (await blobs.delete_prefix(f"documents/d/{number}/")).blobs == 1
 
     await asyncio.gather(*(put_and_drop(number) for number in range(6)))
