@@ -82,7 +82,7 @@ class Ingestion:
         async with heartbeats():
             while deleted >= limit:
                 async with transaction(self._engine) as connection:
-                    if await ingestions.hold_discarded(connection, ref) is None:
+                    if not await ingestions.hold_discarded(connection, ref):
                         return Done()
                     deleted = await chunks.delete_some(connection, ref.ingestion_id, limit=limit)
                     await ingestions.forget_chunks(connection, ref, deleted, now=self._now())
@@ -97,10 +97,10 @@ class Ingestion:
         """
         async with heartbeats():
             async with transaction(self._engine) as connection:
-                if await ingestions.hold_discarded(connection, ref) is None:
+                if not await ingestions.hold_discarded(connection, ref):
                     return Done()
                 await ingestions.forget_artifacts(connection, ref, now=self._now())
             async with transaction(self._engine) as connection:
-                if await ingestions.hold_discarded(connection, ref) is not None:
+                if await ingestions.hold_discarded(connection, ref):
                     await self._blobs.delete_prefix(blobs.derived_prefix(ref.document_id, ref.ingestion_id))
         return Done()

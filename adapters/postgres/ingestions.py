@@ -151,11 +151,10 @@ async def close(connection: AsyncConnection, end: CloseIngestion, *, now: dateti
     return Closed(successor=await _successor(connection, ref, document))
 
 
-async def hold_discarded(connection: AsyncConnection, ref: IngestionRef) -> Row[Any] | None:
-    """Lock an ingestion that ended without success and was not taken up again since; else None."""
+async def hold_discarded(connection: AsyncConnection, ref: IngestionRef) -> bool:
+    """Lock an ingestion, and tell whether what it stored is nobody's: it ended without success, or its row is gone."""
     _, row = await lock(connection, ref)
-    ended = row is not None and row.epoch == ref.epoch and row.status in _UNSUCCESSFUL
-    return row if ended else None
+    return row is None or (row.epoch == ref.epoch and row.status in _UNSUCCESSFUL)
 
 
 async def forget_artifacts(connection: AsyncConnection, ref: IngestionRef, *, now: datetime) -> None:
