@@ -46,11 +46,16 @@ class Settings(BaseSettings):
     gemini_generation_model: str = "gemini-2.5-flash"
     model_timeout: timedelta = timedelta(seconds=60)
 
+    # Of all processes together, for each model; none: unlimited until the provider objects.
+    embedding_requests_per_minute: float | None = Field(default=None, ge=2)
+    embedding_tokens_per_minute: float | None = Field(default=None, ge=1000)
+    generation_requests_per_minute: float | None = Field(default=None, ge=2)
+    generation_tokens_per_minute: float | None = Field(default=None, ge=1000)
+
     worker_queues: str = "chat,ingest-cpu,models"
     worker_cpu_slots: int = Field(default=2, ge=1)
     worker_model_slots: int = Field(default=64, ge=1)
     worker_database_slots: int = Field(default=64, ge=1)
-    models_per_second: float | None = Field(default=None, gt=0)  # of the whole queue, the same on every worker
     graceful_shutdown: timedelta = timedelta(seconds=10)
 
     extraction_memory_bytes: int = 1 << 30

@@ -8,7 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from adapters.blobs import FolderBlobStore
+from adapters.clock import now
 from adapters.extraction.extractor import SubprocessExtractor
+from adapters.models.budgeted import budgeted
 from adapters.models.providers import open_models
 from adapters.postgres.engine import open_engine
 from adapters.postgres.notifications import Notifications
@@ -55,7 +57,7 @@ async def open_adapters(
             trace_statements(engine, telemetry.tracer)
         stack.push_async_callback(engine.dispose)
         client = temporal or await connect(telemetry.interceptors, lazy=service == "api")
-        models = await stack.enter_async_context(open_models(settings))
+        models = budgeted(await stack.enter_async_context(open_models(settings)), engine, settings, now)
         extractor = SubprocessExtractor()
         stack.push_async_callback(extractor.aclose)
         fetcher = WebFetcher(fetch_limits(settings), allowed=settings.networks)

@@ -133,6 +133,15 @@ class GeminiDouble:
     """Seconds before each batch of embeddings."""
     canned: bool = False
     """Answer one and the same vector for every text, at next to no cost of the double's own."""
+    quota: int | None = None
+    """Calls that are granted in `quota_seconds`, whatever they ask for; those over it get 429 and count for nothing."""
+    quota_seconds: float = 60.0
+    quota_told: bool = False
+    """A 429 says how long to wait (RetryInfo)."""
+    granted: deque[float] = field(default_factory=deque)
+    """When the calls came that the quota let through."""
+    refused: int = 0
+    """Calls that were over the quota."""
     calls: Counter[str] = field(default_factory=Counter)
     """Calls that arrived, by endpoint, failed ones included."""
     texts_embedded: Counter[str] = field(default_factory=Counter)
@@ -154,6 +163,8 @@ class GeminiDouble:
         """Forget calls, faults and settings."""
         self.answer, self.pace, self.embed_seconds, self.most_at_once = None, 0.0, 0.0, 0
         self.canned = False
+        self.quota, self.quota_seconds, self.quota_told, self.refused = None, 60.0, False, 0
+        self.granted.clear()
         self.calls.clear()
         self.texts_embedded.clear()
         self.requests.clear()
@@ -198,7 +209,7 @@ class GeminiDouble:
             case "/_script":
                 self.script(body["endpoint"], *(Fault(**fault) for fault in body["faults"]))
             case "/_settings":
-                for name in ("answer", "pace", "embed_seconds", "canned"):
+                for name in ("answer", "pace", "embed_seconds", "canned", "quota", "quota_seconds", "quota_told"):
                     setattr(self, name, body.get(name, getattr(self, name)))
             case "/_release":
                 self.release.set()
@@ -210,12 +221,13 @@ class GeminiDouble:
             "calls": dict(self.calls),
             "texts_embedded": dict(self.texts_embedded),
             "most_at_once": self.most_at_once,
+            "refused": self.refused,
             "reached": self.reached.is_set(),
         }
 
     async def _answer(self, endpoint: str, model: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         queue = self._faults[endpoint]
-        fault = queue.popleft() if queue else fine()
+        fault = self._over_quota() or (queue.popleft() if queue else fine())
         if fault.kind == "dropped":
             raise _Drop
         if fault.kind == "error":
@@ -235,6 +247,17 @@ class GeminiDouble:
                 await _reply(writer, 200, {"totalTokens": len(json.dumps(body)) // 4})
             case _:
                 await _reply(writer, 404, _error_body(404, "NOT_FOUND"))
+
+    def _over_quota(self) -> Fault | None:
+        now = asyncio.get_running_loop().time()
+        while self.granted and self.granted[0] <= now - self.quota_seconds:
+            self.granted.popleft()
+        if self.quota is not None and len(self.granted) >= self.quota:
+            self.refused += 1
+            left = self.granted[0] + self.quota_seconds - now
+            return rate_limited(f"{left:.3f}s" if self.quota_told else None)
+        self.granted.append(now)
+        return None
 
     async def _embed(self, body: dict[str, Any], fault: Fault, writer: asyncio.StreamWriter) -> None:
         texts = [request["content"]["parts"][0]["text"] for request in body["requests"]]

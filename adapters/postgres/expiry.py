@@ -19,6 +19,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 EVENTS_KEPT = timedelta(hours=24)  # of finished turns: a client resumes within minutes
 KEYS_KEPT = timedelta(hours=24)  # idempotency
 TOKENS_KEPT = timedelta(days=7)  # expired refresh tokens: reuse of one still revokes its family
+BUDGETS_KEPT = timedelta(hours=24)  # of models that nobody calls: what was learnt is not true any more
 
 _EXPIRE_EVENTS = text(
     """
@@ -43,10 +44,18 @@ _EXPIRE_TOKENS = text(
     ))
     """
 )
+_EXPIRE_BUDGETS = text(
+    """
+    DELETE FROM provider_budgets WHERE ctid = ANY (ARRAY (
+        SELECT ctid FROM provider_budgets WHERE updated_at < :before LIMIT :limit
+    ))
+    """
+)
 EXPIRIES: tuple[tuple[TextClause, timedelta], ...] = (
     (_EXPIRE_EVENTS, EVENTS_KEPT),
     (_EXPIRE_KEYS, KEYS_KEPT),
     (_EXPIRE_TOKENS, TOKENS_KEPT),
+    (_EXPIRE_BUDGETS, BUDGETS_KEPT),
 )
 
 

@@ -395,14 +395,16 @@ provider_budgets = Table(
     metadata,
     Column("provider", Text, primary_key=True),
     Column("model", Text, primary_key=True),
-    Column("requests_per_minute", Float),  # as adapted; null: unlimited until the provider objects
+    Column("requests_per_minute", Float),  # learnt from refusals; null: what is configured holds
     Column("tokens_per_minute", Float),
     _time("requests_free_at"),  # when the next request may go, had nobody a share in advance
     _time("tokens_free_at"),
     _time("paused_until"),  # as the provider asked
     _time("lowered_at"),
     _time("raised_at"),
-    _updated(),
+    Column("requests_seen", Float, nullable=False, server_default="0"),  # of the last minute, fading
+    Column("tokens_seen", Float, nullable=False, server_default="0"),
+    _updated(),  # with each count: what was seen fades from here
 )
 
 # Conversations

@@ -11,7 +11,6 @@ class WorkerOptions(TypedDict):
     """The part of `temporalio.worker.Worker`'s arguments that settings decide."""
 
     max_concurrent_activities: int
-    max_task_queue_activities_per_second: float | None
     max_heartbeat_throttle_interval: timedelta
     default_heartbeat_throttle_interval: timedelta
     sticky_queue_schedule_to_start_timeout: timedelta
@@ -19,7 +18,7 @@ class WorkerOptions(TypedDict):
 
 
 def worker_options(settings: Settings, queue: Queue) -> WorkerOptions:
-    """Give a queue's options; the rate limit is the whole queue's, so it is the same on every worker."""
+    """Give a queue's options. What a provider may be asked for is no matter of slots: see `adapters/models/budget.py`."""
     slots = {
         Queue.CHAT: settings.worker_database_slots,
         Queue.INGEST_CPU: settings.worker_cpu_slots,
@@ -27,7 +26,6 @@ def worker_options(settings: Settings, queue: Queue) -> WorkerOptions:
     }
     return WorkerOptions(
         max_concurrent_activities=slots[queue],
-        max_task_queue_activities_per_second=settings.models_per_second if queue is Queue.MODELS else None,
         # A cancellation reaches an activity with its heartbeats: half a second, not most of a timeout.
         max_heartbeat_throttle_interval=timedelta(seconds=0.5),
         default_heartbeat_throttle_interval=timedelta(seconds=0.5),

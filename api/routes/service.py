@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +17,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from adapters.postgres import documents
+from adapters.clock import now
+from adapters.postgres import budgets, documents
 from adapters.postgres.engine import transaction
 from api.dependencies import AdaptersDep
 from api.errors import responses
@@ -27,6 +29,10 @@ router = APIRouter(tags=["Service"])
 log = structlog.get_logger(__name__)
 
 _PATIENCE = 3.0
+
+# A bot's owner chooses its model: labels must not grow with whatever names there are.
+_MODELS_SHOWN = 20
+_BUDGETS_SHOWN = timedelta(hours=1)
 
 State = Literal["ok", "failed"]
 
@@ -88,9 +94,11 @@ async def readyz(adapters: AdaptersDep, response: Response) -> Ready:
     responses={**responses(), 200: {"content": {"text/plain": _METRICS}, "description": "Prometheus' text format."}},
 )
 async def metrics(request: Request, adapters: AdaptersDep) -> Response:
-    """Give counts and times of requests, and documents by status."""
+    """Give counts and times of requests, documents by status, and what each model may be asked for."""
     collected: Metrics = request.app.state.metrics
     async with transaction(adapters.engine) as connection:
+        found = await budgets.recent(connection, now=now(), within=_BUDGETS_SHOWN, limit=_MODELS_SHOWN)
+        collected.show_budgets(((key.provider, key.model, budget) for key, budget in found), now=now())
         for status, count in (await documents.count_by_status(connection)).items():
             collected.documents.labels(status).set(count)
     return Response(generate_latest(collected.registry), media_type=CONTENT_TYPE_LATEST)

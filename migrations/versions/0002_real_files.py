@@ -26,6 +26,8 @@ def upgrade() -> None:
         sa.Column("paused_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("lowered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("raised_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("requests_seen", sa.Float(), server_default="0", nullable=False),
+        sa.Column("tokens_seen", sa.Float(), server_default="0", nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("provider", "model", name=op.f("pk_provider_budgets")),
     )

@@ -337,10 +337,13 @@ async def test_old_things_expire_in_batches_and_young_ones_stay(
             await connection.execute(insert(tables.idempotency_keys).values(key))
             token = {"user_id": home.owner_id, "family_id": new_id(), "token_hash": new_id().bytes}
             await connection.execute(insert(tables.refresh_tokens).values(id=new_id(), expires_at=now() - age, **token))
-    assert await run(steps.expire) == 11
+            model = {"provider": "gemini", "model": new_id().hex, "updated_at": now() - age}
+            await connection.execute(insert(tables.provider_budgets).values(model))
+    assert await run(steps.expire) == 14
     assert await count(engine, tables.turn_events) == 2
     assert await count(engine, tables.idempotency_keys) == 1
     assert await count(engine, tables.refresh_tokens) == 1
+    assert await count(engine, tables.provider_budgets) == 1
     assert await run(steps.expire) == 0
 
 

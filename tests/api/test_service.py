@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,8 +12,12 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.clock import now
+from adapters.postgres import budgets
+from adapters.postgres.budgets import Key
 from api.schemas.base import Answer, Body
 from api.schemas.conversations import Message
+from domain.budget import Budget, Limits
 from tests.api.conftest import Caller
 
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -47,6 +52,23 @@ async def test_metrics_count_by_template_and_never_by_id(client: AsyncClient, ow
     assert 'route="unmatched",status="404"} 1.0' in metrics
     assert 'chatsphere_documents{status="ready"} 0.0' in metrics
     assert bot not in metrics
+
+
+async def test_metrics_show_what_each_model_may_be_asked_for(client: AsyncClient, engine: AsyncEngine) -> None:
+    budget = Budget(adapted=Limits(requests=42), paused_until=now() + timedelta(minutes=1))
+    async with engine.begin() as connection:
+        key = Key("gemini", "embedder")
+        await budgets.note(connection, key, requests=7, tokens=700, now=now())
+        await budgets.store(connection, key, budget)
+        await budgets.note(connection, Key("gemini", "long-ago"), requests=7, tokens=0, now=now() - timedelta(hours=2))
+
+    lines = (await client.get("/metrics")).text.splitlines()
+
+    shown = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if "model=" in line)}
+    of = 'model="embedder",provider="gemini"'
+    assert shown['chatsphere_model_limit_per_minute{model="embedder",of="requests",provider="gemini"}'] == 42
+    assert 50 < shown[f"chatsphere_model_pause_seconds{{{of}}}"] <= 60
+    assert not any("long-ago" in line for line in lines)
 
 
 def operations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,0 +1,112 @@
+"""Models whose every call takes its share of the deployment's budget first."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.models.budget import Purpose, SharedBudget
+from adapters.models.providers import Models
+from adapters.settings import Settings
+from domain.budget import Limits
+from domain.ports import AnswerRequest, Embedder, Embeddings, Finished, Generator, TextDelta, Vectors
+
+_CHARACTERS_A_TOKEN = 4
+
+
+def budgeted(models: Models, engine: AsyncEngine, settings: Settings, now: Callable[[], datetime]) -> Models:
+    """Put the budget around the models of a provider that is called over the network."""
+    if settings.provider == "local":
+        return models
+    configured = {
+        Purpose.EMBEDDING: Limits(settings.embedding_requests_per_minute, settings.embedding_tokens_per_minute),
+        Purpose.GENERATION: Limits(settings.generation_requests_per_minute, settings.generation_tokens_per_minute),
+    }
+    budget = SharedBudget(engine, settings.provider, configured, now)
+    return replace(
+        models,
+        embedder=BudgetedEmbedder(models.embedder, budget),
+        generator=BudgetedGenerator(models.generator, budget),
+    )
+
+
+class BudgetedEmbedder:
+    """An `Embedder`; questions go before chunks."""
+
+    def __init__(self, embedder: Embedder, budget: SharedBudget) -> None:
+        self._embedder = embedder
+        self._budget = budget
+
+    @property
+    def model(self) -> str:
+        return self._embedder.model
+
+    @property
+    def width(self) -> int:
+        return self._embedder.width
+
+    @property
+    def batch_size(self) -> int:
+        return self._embedder.batch_size
+
+    async def embed_documents(self, texts: Sequence[str]) -> Embeddings:
+        """Embed in one call. Shape (texts, width)."""
+        tokens = _tokens(texts)
+        async with self._budget.share(self.model, Purpose.EMBEDDING, tokens=tokens, urgent=False) as usage:
+            embeddings = await self._embedder.embed_documents(texts)
+            usage.tokens = embeddings.tokens or tokens
+            return embeddings
+
+    async def embed_query(self, text: str) -> Vectors:
+        """Embed one question. Shape (width,)."""
+        async with self._budget.share(self.model, Purpose.EMBEDDING, tokens=_tokens([text]), urgent=True):
+            return await self._embedder.embed_query(text)
+
+
+class BudgetedGenerator:
+    """A `Generator`; whichever model a request names has its own budget."""
+
+    def __init__(self, generator: Generator, budget: SharedBudget) -> None:
+        self._generator = generator
+        self._budget = budget
+
+    @property
+    def model(self) -> str:
+        return self._generator.model
+
+    async def stream(self, request: AnswerRequest) -> AsyncGenerator[TextDelta | Finished]:
+        """Yield deltas as they come, then one `Finished`."""
+        model, finished = request.model or self.model, None
+        tokens = _tokens(_texts(request))
+        async with (
+            self._budget.share(model, Purpose.GENERATION, tokens=tokens, urgent=True) as usage,
+            _closing(self._generator.stream(request)) as stream,
+        ):
+            async for event in stream:
+                if isinstance(event, Finished):
+                    usage.tokens, finished = event.input_tokens + event.output_tokens or tokens, event
+                else:
+                    yield event
+        if finished is not None:  # given when all is counted: who has it reads no further
+            yield finished
+
+
+@asynccontextmanager
+async def _closing(stream: AsyncIterator[TextDelta | Finished]) -> AsyncIterator[AsyncIterator[TextDelta | Finished]]:
+    """Hang up on the provider on every way out."""
+    try:
+        yield stream
+    finally:
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
+
+
+def _texts(request: AnswerRequest) -> list[str]:
+    passages = [passage.content for passage in request.passages]
+    return [request.instructions, request.question, *passages, *(message.content for message in request.history)]
+
+
+def _tokens(texts: Sequence[str]) -> int:
+    return sum(len(text) // _CHARACTERS_A_TOKEN + 1 for text in texts)
