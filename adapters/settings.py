@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     extraction_wall_seconds: float = 600.0
     extraction_pages: int = 20_000
     extraction_output_bytes: int = 256 << 20
+    extraction_archive_entries: int = 20_000
+    extraction_archive_bytes: int = 1 << 30
+    extraction_archive_ratio: int = 200
 
     chunk_characters: int = Field(default=1000, ge=100, le=4000)
     chunk_overlap: int = Field(default=150, ge=0, le=1000)

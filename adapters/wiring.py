@@ -86,6 +86,9 @@ def extraction_limits(settings: Settings) -> ExtractionLimits:
         wall_seconds=settings.extraction_wall_seconds,
         pages=settings.extraction_pages,
         output_bytes=settings.extraction_output_bytes,
+        archive_entries=settings.extraction_archive_entries,
+        archive_bytes=settings.extraction_archive_bytes,
+        archive_ratio=settings.extraction_archive_ratio,
     )
 
 

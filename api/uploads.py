@@ -14,7 +14,7 @@ from api.body_limit import too_large
 from domain.blobs import source_key
 from domain.documents import Format, SourceType
 from domain.errors import InvalidRequest
-from domain.formats import HEAD_BYTES, detect
+from domain.formats import HEAD_BYTES, TAIL_BYTES, detect, is_archive
 from domain.ids import DocumentId, IngestionId
 from domain.ports import BlobStore
 
@@ -102,6 +102,7 @@ class _Intake:
     limit: int
     size: int = 0
     head: bytes = b""
+    tail: bytes = b""
     found: tuple[Format, str] | None = None
     sha: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
@@ -112,15 +113,17 @@ class _Intake:
         self.sha.update(data)
         if self.found is None:
             self.head += data[: HEAD_BYTES - len(self.head)]
-            if len(self.head) >= HEAD_BYTES:
+            if is_archive(self.head):
+                self.tail = (self.tail + data)[-TAIL_BYTES:]
+            elif len(self.head) >= HEAD_BYTES:
                 self.detect(form)
 
     def detect(self, form: _Form) -> None:
-        """Refuse what is not read, as soon as its first bytes are there."""
+        """Refuse what is not read, as soon as its first bytes are there; an archive when it has ended."""
         if form.file is None:
             raise InvalidRequest("The part `file` is missing; send the file under this name.", param="file")
         if self.found is None:
-            self.found = detect(self.head, form.file.filename or "", form.file.content_type)
+            self.found = detect(self.head, form.file.filename or "", form.file.content_type, self.tail)
 
 
 async def receive(

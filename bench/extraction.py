@@ -86,6 +86,7 @@ async def peak(path: Path, target: Path) -> int:
     order: Order = {
         "job": 0, "source": str(path), "target": str(target), "format": "pdf", "reader": PDFIUM, "pages": 20_000,
         "memory_bytes": 1 << 30, "cpu_seconds": 300, "wall_seconds": 600, "output_bytes": 256 << 20,
+        "archive_entries": 20_000, "archive_bytes": 1 << 30, "archive_ratio": 200, "encoding": None,
     }  # fmt: skip
     outcome = await nursery.run(order, lambda *_: None)
     await nursery.aclose()

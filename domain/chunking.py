@@ -39,7 +39,7 @@ _WORD = re.compile(r"\s+")
 
 def joint(format: Format) -> str:  # noqa: A002  (the domain's word)
     """Give what stands between two pages in the extracted text."""
-    return PAGE_BREAK if format is Format.PDF else ""
+    return PAGE_BREAK if format.is_paged else ""
 
 
 def full_text(pages: Iterable[Page], *, format: Format) -> str:  # noqa: A002  (the domain's word)
@@ -57,12 +57,12 @@ def split(
     """Plan chunks of `size` characters at most.
 
     Cuts are made before a heading, else after a paragraph, a line of Markdown, a sentence, a line,
-    a word, else between graphemes. Up to `overlap` characters, whole sentences or words, stand in
-    two chunks; none do across a heading.
+    a word, else between graphemes; in a table between rows. Up to `overlap` characters, whole sentences
+    or words, stand in two chunks; none do across a heading or within a table.
     """
     if not 0 <= overlap * 2 <= size or size < 1:
         raise ValueError("overlap must be at most half of size, and size positive")
-    return _Splitter(_Text(pages, joint(format), markdown=format is Format.MARKDOWN), size, overlap).chunks()
+    return _Splitter(_Text(pages, joint(format), markdown=format.is_markdown), size, overlap).chunks()
 
 
 class _Text:
@@ -92,6 +92,8 @@ class _Text:
             text = page.text if self._first else self._between + page.text
             self._first = False
             self._length += len(text)
+            if page.number is not None and self._spans and self._spans[-1][1] == page.number:
+                self._spans.pop()  # a further piece of the same page
             self._spans.append((self._length, page.number))
             pieces.append(text)
             if self.scanner:
@@ -193,6 +195,10 @@ class _Splitter:
             return self._text.base + len(text), False
         floor = max(start + self._size // 2, covered + 1)
         for pattern in self._order:
+            if pattern is _SENTENCE and self._in_table(self._local(limit)):
+                floor = covered + 1  # a short chunk is better than a row that is cut
+                if (found := self._last(_LINE, start, floor, limit)) is not None:
+                    return found, False
             if (found := self._last(pattern, start, floor, limit)) is not None:
                 return found, False
         hard = floor_boundary(text, self._local(start), self._local(limit)) + self._text.base
@@ -256,6 +262,8 @@ class _Splitter:
         if low >= cut or (self._text.ended and self._local(cut) >= len(self._text.window)):
             return cut
         text, first, last = self._text.window, self._local(low), self._local(cut)
+        if self._in_table(self._local(start) + len(self._slice(start, cut).rstrip())):
+            return cut  # half a row, or rows without their header, would say nothing
         for pattern in (_SENTENCE, _LINE, _WORD):
             for count, match in enumerate(pattern.finditer(text, first, last)):
                 if count == _TRIES or match.end() >= last:

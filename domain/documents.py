@@ -55,6 +55,37 @@ class Format(StrEnum):
     PDF = "pdf"
     TEXT = "text"
     MARKDOWN = "markdown"
+    DOCX = "docx"
+    PPTX = "pptx"
+    XLSX = "xlsx"
+    ODS = "ods"
+    ODT = "odt"
+    EPUB = "epub"
+    HTML = "html"
+    EML = "eml"
+    RTF = "rtf"
+    CSV = "csv"
+    JSON = "json"
+
+    @property
+    def is_markdown(self) -> bool:
+        """Tell whether the extracted text is Markdown, so that its headings are paths and its rows are lines."""
+        return self not in {Format.PDF, Format.TEXT}
+
+    @property
+    def is_paged(self) -> bool:
+        """Tell whether pages have numbers (page, slide, sheet), or are only pieces of one text."""
+        return self in {Format.PDF, Format.PPTX, Format.XLSX, Format.ODS}
+
+    @property
+    def is_archive(self) -> bool:
+        """Tell whether the file is a ZIP of its parts."""
+        return self in {Format.DOCX, Format.PPTX, Format.XLSX, Format.ODS, Format.ODT, Format.EPUB}
+
+    @property
+    def is_text(self) -> bool:
+        """Tell whether the file's bytes are text in an encoding that can be detected and asked for."""
+        return self in {Format.TEXT, Format.MARKDOWN, Format.HTML, Format.CSV, Format.JSON}
 
 
 class Operation(StrEnum):

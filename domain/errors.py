@@ -189,6 +189,12 @@ class ExtractionLimit(InvalidInput):
     code = "extraction_limit"
 
 
+class ArchiveTooLarge(InvalidInput):
+    """An Office file or e-book whose parts inflate to more than is allowed, or are too many."""
+
+    code = "archive_too_large"
+
+
 class ExtractionCrashed(DomainError):
     """The extraction process died for a reason that is not the document's known fault."""
 

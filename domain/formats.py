@@ -1,60 +1,121 @@
-"""Tell a file's format by its first bytes; its name only decides between kinds of text."""
+"""Tell a file's format by its bytes; its name only decides between kinds of text."""
 
+import csv
+import re
+from collections import Counter
 from pathlib import PurePath
 
 from domain.documents import Format
-from domain.errors import EmptyFile, UnsupportedFormat
+from domain.errors import EmptyFile, EncryptedFile, UnsupportedFormat
 
 HEAD_BYTES = 4096
-"""How much of a file `detect` wants to see."""
+"""How much of a file's beginning `detect` wants to see."""
 
-CONTENT_TYPES = {Format.PDF: "application/pdf", Format.TEXT: "text/plain", Format.MARKDOWN: "text/markdown"}
+TAIL_BYTES = 1 << 16
+"""How much of an archive's end: its list of parts is there."""
+
+READ = (
+    "PDF, Word (DOCX), PowerPoint (PPTX), Excel (XLSX), OpenDocument (ODT, ODS), EPUB, HTML, e-mail (EML), RTF, CSV, "
+    "JSON, Markdown and plain text are read."
+)
+_OPENXML = "application/vnd.openxmlformats-officedocument"
+CONTENT_TYPES = {
+    Format.PDF: "application/pdf",
+    Format.TEXT: "text/plain",
+    Format.MARKDOWN: "text/markdown",
+    Format.DOCX: f"{_OPENXML}.wordprocessingml.document",
+    Format.PPTX: f"{_OPENXML}.presentationml.presentation",
+    Format.XLSX: f"{_OPENXML}.spreadsheetml.sheet",
+    Format.ODT: "application/vnd.oasis.opendocument.text",
+    Format.ODS: "application/vnd.oasis.opendocument.spreadsheet",
+    Format.EPUB: "application/epub+zip",
+    Format.HTML: "text/html",
+    Format.EML: "message/rfc822",
+    Format.RTF: "application/rtf",
+    Format.CSV: "text/csv",
+    Format.JSON: "application/json",
+}
 
 _PDF_HEADER = b"%PDF-"
 _PDF_WITHIN = 1024  # what readers of PDF agreed on
-_READ = "PDF, plain text and Markdown are read."
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+_IMAGE = ("an image", "Upload a searchable PDF (OCR).")
 _KNOWN = (
-    (b"PK\x03\x04", "a ZIP or Office file", "Save it as PDF and upload that."),
-    (b"\xd0\xcf\x11\xe0", "an older Office file", "Save it as PDF and upload that."),
-    (b"{\\rtf", "an RTF file", "Save it as PDF and upload that."),
     (b"%!PS", "PostScript", "Convert it to PDF and upload that."),
-    (b"\x89PNG", "an image", "Upload a searchable PDF (OCR)."),
-    (b"\xff\xd8\xff", "an image", "Upload a searchable PDF (OCR)."),
-    (b"GIF8", "an image", "Upload a searchable PDF (OCR)."),
-    (b"II*\x00", "an image", "Upload a searchable PDF (OCR)."),
-    (b"MM\x00*", "an image", "Upload a searchable PDF (OCR)."),
+    (b"\x89PNG", *_IMAGE),
+    (b"\xff\xd8\xff", *_IMAGE),
+    (b"GIF8", *_IMAGE),
+    (b"II*\x00", *_IMAGE),
+    (b"MM\x00*", *_IMAGE),
     (b"\x1f\x8b", "a compressed file", "Unpack it and upload what is in it."),
-    (b"<!doctype html", "a web page", "Save it as PDF or text and upload that."),
-    (b"<html", "a web page", "Save it as PDF or text and upload that."),
 )
+# Parts that only one format has, as the list of an archive's parts names them.
+_PARTS = {b"word": Format.DOCX, b"ppt": Format.PPTX, b"xl": Format.XLSX}
+_ENTRY = re.compile(rb"PK(?:\x01\x02.{42}|\x03\x04.{26})(word|ppt|xl)/", re.DOTALL)
+_MIMETYPE = re.compile(
+    rb"^PK\x03\x04.{26}mimetype.{0,64}?(application/(?:epub\+zip|vnd\.oasis\.opendocument\.[a-z-]+))", re.DOTALL
+)
+_MIMETYPES = {CONTENT_TYPES[kind].encode(): kind for kind in (Format.ODT, Format.ODS, Format.EPUB)}
+
+_TEXT_SUFFIXES = {
+    ".md": Format.MARKDOWN, ".markdown": Format.MARKDOWN, ".txt": Format.TEXT, ".log": Format.TEXT,
+    ".html": Format.HTML, ".htm": Format.HTML, ".xhtml": Format.HTML, ".eml": Format.EML, ".csv": Format.CSV,
+    ".tsv": Format.CSV, ".json": Format.JSON, ".jsonl": Format.JSON, ".ndjson": Format.JSON,
+}  # fmt: skip
+_TEXT_TYPES = {
+    "text/markdown": Format.MARKDOWN, "text/html": Format.HTML, "application/xhtml+xml": Format.HTML,
+    "message/rfc822": Format.EML, "text/csv": Format.CSV, "text/tab-separated-values": Format.CSV,
+    "application/json": Format.JSON, "application/jsonl": Format.JSON, "application/x-ndjson": Format.JSON,
+}  # fmt: skip
+_BINARY_SUFFIXES = {
+    ".pdf": "a PDF", ".docx": "a Word document", ".pptx": "a presentation", ".xlsx": "a workbook",
+    ".odt": "an OpenDocument text", ".ods": "an OpenDocument spreadsheet", ".epub": "an e-book",
+}  # fmt: skip
+_ENCRYPTABLE = frozenset({".docx", ".pptx", ".xlsx", ".docm", ".pptm", ".xlsm"})
+_ENCRYPTED_PART = "EncryptedPackage".encode("utf-16-le")
+
+_WEB = re.compile(rb"\s*(?:<\?xml[^>]{0,200}>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html|head|body)[\s>]", re.IGNORECASE | re.DOTALL)  # fmt: skip
+_MAIL_HEADER = re.compile(rb"^(?:From |[A-Za-z][A-Za-z0-9-]{1,60}:[ \t])")
+_MAIL_MARKS = re.compile(rb"^(?:received|return-path|message-id|mime-version|delivered-to|dkim-signature|from): ?", re.IGNORECASE | re.MULTILINE)  # fmt: skip
+_DATA = re.compile(rb'\s*(?:\{\s*(?:"|\})|\[\s*(?:[{\["\]\d-]|true|false|null))')
 
 
-def detect(head: bytes, filename: str, declared: str | None = None) -> tuple[Format, str]:
+def detect(head: bytes, filename: str, declared: str | None = None, tail: bytes = b"") -> tuple[Format, str]:
     """Give the format and its content type. Content decides over name and declared type.
 
-    Raises `EmptyFile` for no bytes and `UnsupportedFormat`, with what to do, for what is not read.
+    `tail` holds the end of an archive. Raises `EmptyFile` for no bytes, `EncryptedFile`, and
+    `UnsupportedFormat`, with what to do, for what is not read.
     """
     if not head:
         raise EmptyFile("The file is empty. Upload a file that holds something.", param="file")
-    suffix = PurePath(filename).suffix.lower()
-    says_pdf = suffix == ".pdf" or (declared or "").split(";")[0].strip().lower() == "application/pdf"
-    if _is_pdf(head, says_pdf=says_pdf):
-        return Format.PDF, CONTENT_TYPES[Format.PDF]
-    _refuse_known(head)
-    if suffix == ".pdf":
-        raise UnsupportedFormat(
-            "The file is named .pdf but is not a PDF. Export it as PDF again, or give it the right name.", param="file"
-        )
-    if is_binary(head):
-        raise UnsupportedFormat(f"The file is binary, of a format that is not read. {_READ}", param="file")
-    kind = Format.MARKDOWN if _is_markdown(suffix, declared) else Format.TEXT
-    return kind, CONTENT_TYPES[kind]
+    found = _detect(head, PurePath(filename).suffix.lower(), (declared or "").split(";")[0].strip().lower(), tail)
+    return found, CONTENT_TYPES[found]
+
+
+def is_archive(head: bytes) -> bool:
+    """Tell whether the end of the file is needed to know it."""
+    return head.startswith(_ZIP)
 
 
 def is_binary(head: bytes) -> bool:
-    """Tell binary from text as git does, by a NUL; UTF-16 and UTF-32 show themselves by their mark."""
-    return b"\x00" in head and not head.startswith(_BOMS)
+    """Tell binary from text by a NUL; UTF-32 shows itself by its mark, UTF-16 also by where its NULs are."""
+    return b"\x00" in head and not head.startswith(_BOMS) and not _is_utf16(head)
+
+
+def _detect(head: bytes, suffix: str, declared: str, tail: bytes) -> Format:
+    if _is_pdf(head, says_pdf=suffix == ".pdf" or declared == "application/pdf"):
+        return Format.PDF
+    if is_archive(head):
+        return _container(head, tail)
+    start = head.removeprefix(_BOMS[0]).lstrip()
+    if start.startswith(b"{\\rtf"):
+        return Format.RTF
+    _refuse_known(head, start, suffix, tail)
+    if is_binary(head):
+        raise UnsupportedFormat(f"The file is binary, of a format that is not read. {READ}", param="file")
+    return _text(head.removeprefix(_BOMS[0]), suffix, declared)
 
 
 def _is_pdf(head: bytes, *, says_pdf: bool) -> bool:
@@ -65,12 +126,91 @@ def _is_pdf(head: bytes, *, says_pdf: bool) -> bool:
     return says_pdf or not head[:at].removeprefix(_BOMS[0]).strip() or is_binary(head)
 
 
-def _is_markdown(suffix: str, declared: str | None) -> bool:
-    return suffix in {".md", ".markdown"} or (declared or "").lower().startswith("text/markdown")
+def _container(head: bytes, tail: bytes) -> Format:
+    """Tell an archive's kind by the parts that its beginning and its end name; the reader makes sure."""
+    kind = _MIMETYPE.match(head)
+    if kind:
+        if kind[1] in _MIMETYPES:
+            return _MIMETYPES[kind[1]]
+        raise UnsupportedFormat(
+            f"The file is an OpenDocument of a kind that is not read. Save it as PDF and upload that. {READ}",
+            param="file",
+        )
+    # A document within a document names its parts too: the most are those of the outer one.
+    names = Counter(match[1] for match in _ENTRY.finditer(head + tail))
+    if names:
+        return _PARTS[names.most_common(1)[0][0]]
+    for content_type, found in _MIMETYPES.items():
+        if content_type in head and b"mimetype" in head:
+            return found
+    if b"META-INF/container.xml" in head + tail:
+        return Format.EPUB
+    if b"PK\x05\x06" not in tail:
+        raise UnsupportedFormat(
+            "The file is cut off: the end of its archive is missing. Upload it again.", param="file"
+        )
+    raise UnsupportedFormat(
+        "The file is a ZIP archive, or an Office file of a kind that is not read. To upload the files in an archive, "
+        f"use POST /bots/{{id}}/imports. {READ}",
+        param="file",
+    )
 
 
-def _refuse_known(head: bytes) -> None:
-    start = head.removeprefix(_BOMS[0]).lstrip()
+def _refuse_known(head: bytes, start: bytes, suffix: str, tail: bytes) -> None:
+    if head.startswith(_OLE):
+        if suffix in _ENCRYPTABLE or _ENCRYPTED_PART in head or _ENCRYPTED_PART in tail:
+            raise EncryptedFile(
+                "The document opens with a password only. Remove the password and upload it again.", param="file"
+            )
+        raise UnsupportedFormat(
+            "The file is an older Office file, which is not read. Save it as DOCX, PPTX, XLSX or PDF and upload that.",
+            param="file",
+        )
     for magic, name, advice in _KNOWN:
-        if start[: len(magic)].lower() == magic.lower():
-            raise UnsupportedFormat(f"The file is {name}, which is not read. {advice} {_READ}", param="file")
+        if start.startswith(magic):
+            raise UnsupportedFormat(f"The file is {name}, which is not read. {advice} {READ}", param="file")
+
+
+def _text(head: bytes, suffix: str, declared: str) -> Format:
+    plain = head.replace(b"\x00", b"")  # UTF-16 shows its ASCII so
+    if _WEB.match(plain.removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff")):
+        return Format.HTML
+    if suffix in _BINARY_SUFFIXES:
+        name = _BINARY_SUFFIXES[suffix]
+        raise UnsupportedFormat(
+            f"The file is named {suffix} but is not {name}. Export it again, or give it the right name.", param="file"
+        )
+    if suffix in _TEXT_SUFFIXES:
+        return _TEXT_SUFFIXES[suffix]
+    if declared in _TEXT_TYPES:
+        return _TEXT_TYPES[declared]
+    return Format.TEXT if declared == "text/plain" and suffix else _sniffed(plain)
+
+
+def _sniffed(head: bytes) -> Format:
+    """Guess at a text whose name says nothing."""
+    top = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]
+    lines = [line for line in top.splitlines() if not line.startswith((b" ", b"\t"))]
+    if len(lines) > 1 and all(map(_MAIL_HEADER.match, lines)) and len(_MAIL_MARKS.findall(top)) > 1:
+        return Format.EML
+    if _DATA.match(head):
+        return Format.JSON
+    return Format.CSV if _is_table(head) else Format.TEXT
+
+
+def _is_table(head: bytes) -> bool:
+    """Tell rows of a table: several in which the same delimiter stands equally often, two times or more."""
+    lines = head.decode("latin-1").splitlines()
+    lines = [line for line in (lines[:-1] if len(head) >= HEAD_BYTES else lines) if line.strip()][:20]
+    for delimiter in ",;\t":
+        widths = {len(row) for row in csv.reader(lines, delimiter=delimiter)}
+        if len(lines) > 2 and len(widths) == 1 and widths.pop() > 2:
+            return True
+    return False
+
+
+def _is_utf16(head: bytes) -> bool:
+    """Text that is mostly Latin has its NULs at the odd places only, or at the even ones."""
+    places = Counter(at % 2 for at, byte in enumerate(head) if byte == 0)
+    more, less = max(places.values(), default=0), min(places[0], places[1])
+    return more > 0.3 * (len(head) // 2) and less < 0.05 * (len(head) // 2)

@@ -98,14 +98,21 @@ class ExtractionLimits:
     wall_seconds: float = 600.0
     pages: int = 20_000
     output_bytes: int = 256 << 20
+    archive_entries: int = 20_000
+    archive_bytes: int = 1 << 30
+    archive_ratio: int = 200
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractedText:
-    """What an extraction wrote: one JSON object a line, `{"page": 1-based or null, "text": …}`."""
+    """What an extraction wrote: one JSON object a line, `{"page": 1-based or null, "text": …}`.
+
+    `encoding` is that of a file of text, as it was asked for or detected.
+    """
 
     pages: int
     characters: int
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,7 @@ class ExtractionJob:
     target: Path
     format: Format
     limits: ExtractionLimits = field(default_factory=ExtractionLimits)
+    encoding: str | None = None  # none: detect it
 
 
 class Extractor(Protocol):

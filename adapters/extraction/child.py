@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import gc
+import importlib
 import json
 import logging
 import math
@@ -14,13 +15,26 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from adapters.extraction.messages import OUT_OF_MEMORY
+from adapters.extraction import plain
+from adapters.extraction.messages import CORRUPT_DOCUMENT, OUT_OF_MEMORY
 from adapters.extraction.order import Order
 from adapters.extraction.output import PageWriter, Totals
 from adapters.extraction.pdf import read_pdf
-from adapters.extraction.plain import read_plain
-from domain.errors import DomainError, ExtractionLimit
+from domain.errors import CorruptFile, DomainError, ExtractionLimit
 
+_READERS = {
+    "docx": "adapters.extraction.docx",
+    "pptx": "adapters.extraction.pptx",
+    "xlsx": "adapters.extraction.sheets",
+    "ods": "adapters.extraction.sheets",
+    "odt": "adapters.extraction.odt",
+    "epub": "adapters.extraction.epub",
+    "html": "adapters.extraction.web",
+    "eml": "adapters.extraction.mail",
+    "rtf": "adapters.extraction.rtf",
+    "csv": "adapters.extraction.csv_text",
+    "json": "adapters.extraction.json_text",
+}
 _REPORT_EVERY = 0.1  # seconds
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -36,7 +50,7 @@ def run(order: Order, channel: int, parent: int) -> None:
     try:
         _confine(order, parent)
         totals = _read(order, _Reporter(say))
-        say(done={"pages": totals.pages, "characters": totals.characters})
+        say(done={"pages": totals.pages, "characters": totals.characters, "encoding": totals.encoding})
     except DomainError as error:
         say(error={"code": error.code, "message": error.message})
     except MemoryError:
@@ -47,6 +61,10 @@ def run(order: Order, channel: int, parent: int) -> None:
 
 class _Say(Protocol):
     def __call__(self, **fields: object) -> None: ...
+
+
+class _Read(Protocol):
+    def __call__(self, source: Path, output: PageWriter, order: Order) -> None: ...
 
 
 class _Reporter:
@@ -66,9 +84,22 @@ def _read(order: Order, report: _Reporter) -> Totals:
     source = Path(order["source"])
     if order["format"] == "pdf":
         read_pdf(source, output, pages=order["pages"], reader=order["reader"])
+    elif order["format"] in {"text", "markdown"}:
+        plain.read(source, output, order)
     else:
-        read_plain(source, output)
+        _read_other(source, output, order)
     return output.finish()
+
+
+def _read_other(source: Path, output: PageWriter, order: Order) -> None:
+    """Import the reader here, so that PDF and text never pay for it. What a library raises is about the document."""
+    reader: _Read = importlib.import_module(_READERS[order["format"]]).read
+    try:
+        reader(source, output, order)
+    except (DomainError, MemoryError):
+        raise
+    except BaseException:  # noqa: BLE001  (a panic of Rust is no Exception)
+        raise CorruptFile(CORRUPT_DOCUMENT) from None
 
 
 def _confine(order: Order, parent: int) -> None:

@@ -5,9 +5,9 @@ import signal
 from collections.abc import Callable
 from typing import Self
 
-from adapters.extraction.messages import CORRUPT, LOST, OUT_OF_MEMORY, TOO_SLOW
+from adapters.extraction.messages import CORRUPT, CORRUPT_DOCUMENT, LOST, OUT_OF_MEMORY, TOO_SLOW
 from adapters.extraction.nursery import Nursery, Outcome
-from adapters.extraction.order import PDFIUM, PYPDF, Order
+from adapters.extraction.order import CALAMINE, ONLY, OPENPYXL, PDFIUM, PYPDF, Order
 from domain import errors
 from domain.documents import Format
 from domain.errors import CorruptFile, DomainError, ExtractionCrashed, ExtractionLimit
@@ -24,8 +24,12 @@ _KINDS: dict[str, type[DomainError]] = {
         errors.UnreadableText,
         errors.ExtractionLimit,
         errors.UnsupportedFormat,
+        errors.ArchiveTooLarge,
     )
 }
+# A reader that breaks is followed by another one, where there is another.
+_READERS = {Format.PDF: (PDFIUM, PYPDF), Format.XLSX: (CALAMINE, OPENPYXL)}
+_PLAIN = frozenset({Format.TEXT, Format.MARKDOWN})
 # How readers end themselves where they cannot go on.
 _READER_FAULTS = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP, signal.SIGFPE, signal.SIGSYS}
@@ -58,11 +62,12 @@ class SubprocessExtractor:
             raise
 
     async def _read(self, job: ExtractionJob, progress: Progress, deadline: float) -> ExtractedText:
-        outcome = await self._attempt(job, progress, deadline, PDFIUM)
-        if job.format is Format.PDF and _is_readers_fault(outcome, job):
-            outcome = await self._attempt(job, progress, deadline, PYPDF)
-            if _is_readers_fault(outcome, job):
-                raise CorruptFile(CORRUPT)
+        first, second = _READERS.get(job.format, (ONLY, None))
+        outcome = await self._attempt(job, progress, deadline, first)
+        if second is not None and _is_readers_fault(outcome, job):
+            outcome = await self._attempt(job, progress, deadline, second)
+        if job.format not in _PLAIN and _is_readers_fault(outcome, job):
+            raise CorruptFile(CORRUPT if job.format is Format.PDF else CORRUPT_DOCUMENT)
         return _judge(outcome, job)
 
     async def _attempt(self, job: ExtractionJob, progress: Progress, deadline: float, reader: str) -> Outcome:
@@ -78,6 +83,10 @@ class SubprocessExtractor:
             "wall_seconds": max(left, 0.0),
             "pages": job.limits.pages,
             "output_bytes": job.limits.output_bytes,
+            "archive_entries": job.limits.archive_entries,
+            "archive_bytes": job.limits.archive_bytes,
+            "archive_ratio": job.limits.archive_ratio,
+            "encoding": job.encoding,
         }
         return await self._nursery.run(order, progress)
 

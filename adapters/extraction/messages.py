@@ -5,13 +5,25 @@ CORRUPT = (
     "The PDF is damaged and cannot be read. Export it again from where it was made, or repair it, and upload that."
 )
 NO_TEXT_IN_PDF = "The PDF has no text; it looks like a scan or a picture. Upload a searchable version, made by text recognition (OCR)."
+NO_TEXT_IN_DOCUMENT = (
+    "The document holds no text. If its pages are pictures, upload a searchable PDF, made by text recognition (OCR)."
+)
 NO_TEXT_IN_FILE = "The file holds no text but white space. Upload a file that holds text."
 UNREADABLE = (
     "The PDF's text layer is not readable language: its fonts do not say which letters they show. "
     "Upload a version made by text recognition (OCR), or export the document again."
 )
+CORRUPT_DOCUMENT = (
+    "The document is damaged, or is not what its first bytes say. Open it where it was made, save it again, "
+    "and upload that."
+)
+ENCRYPTED_DOCUMENT = "The document opens with a password only. Remove the password and upload it again."
+DECLARES_ENTITIES = "The document declares XML entities, which no Office program writes. Open it in one, save it again, and upload that."
+TOO_DEEP = (
+    "The document's elements nest deeper than any real document's. Save it again from an editor, and upload that."
+)
 UNKNOWN_ENCODING = "The text's encoding cannot be told. Save the file as UTF-8 and upload it again."
-BINARY = "The file is binary, not text. PDF, plain text and Markdown are read."
+BINARY = "The file is binary, not text. Give it the name of what it is, or save it in a format that is read."
 OUT_OF_MEMORY = (
     "Reading the document takes more memory than this deployment allows. Simplify or split it, "
     "or raise CHATSPHERE_EXTRACTION_MEMORY_BYTES."
@@ -28,7 +40,7 @@ LOST = (
 def too_many_pages(pages: int, limit: int) -> str:
     """Name both numbers."""
     return (
-        f"The PDF has {pages:,} pages; this deployment reads {limit:,} at most. "
+        f"The document has {pages:,} pages; this deployment reads {limit:,} at most. "
         "Split it and upload the parts, or raise CHATSPHERE_EXTRACTION_PAGES."
     )
 
@@ -38,4 +50,21 @@ def too_much_text(limit: int) -> str:
     return (
         f"The document holds more text than this deployment takes ({limit:,} bytes). "
         "Split it and upload the parts, or raise CHATSPHERE_EXTRACTION_OUTPUT_BYTES."
+    )
+
+
+def too_many_entries(entries: int, limit: int) -> str:
+    """Name both numbers."""
+    return (
+        f"The file is an archive of {entries:,} parts; this deployment opens {limit:,} at most. "
+        "Split the document, or raise CHATSPHERE_EXTRACTION_ARCHIVE_ENTRIES."
+    )
+
+
+def too_large_archive(size: int, limit: int, ratio: int) -> str:
+    """Name the size and both limits."""
+    return (
+        f"The file unpacks to {size:,} bytes; this deployment opens {limit:,} at most, and no part that grows more than "
+        f"{ratio:,} times. Split the document or save it again, or raise CHATSPHERE_EXTRACTION_ARCHIVE_BYTES "
+        "and CHATSPHERE_EXTRACTION_ARCHIVE_RATIO."
     )

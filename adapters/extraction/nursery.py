@@ -23,7 +23,7 @@ _DEATH_SECONDS = 5.0  # a killed process is gone in milliseconds
 class Outcome:
     """How a child ended: with `done`, `error` or `broke` told by itself, or by a signal."""
 
-    done: tuple[int, int] | None = None
+    done: tuple[int, int, str | None] | None = None
     error: tuple[str, str] | None = None
     broke: str | None = None
     signal: int = 0
@@ -168,8 +168,8 @@ def _hear(event: dict[str, Any], job: _Job) -> None:
         case {"progress": [int(done), total]}:
             # In a call of its own, so that its failure is not the listener's.
             job.ended.get_loop().call_soon(job.progress, done, total)
-        case {"done": {"pages": int(pages), "characters": int(characters)}}:
-            outcome.done = (pages, characters)
+        case {"done": {"pages": int(pages), "characters": int(characters), "encoding": encoding}}:
+            outcome.done = (pages, characters, encoding)
         case {"error": {"code": str(code), "message": str(message)}}:
             outcome.error = (code, message)
         case {"broke": str(name)}:

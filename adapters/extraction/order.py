@@ -3,6 +3,8 @@
 from typing import TypedDict
 
 PDFIUM, PYPDF = "pdfium", "pypdf"
+CALAMINE, OPENPYXL = "calamine", "openpyxl"
+ONLY = "only"  # of a format that has one reader
 
 
 class Order(TypedDict):
@@ -18,3 +20,7 @@ class Order(TypedDict):
     wall_seconds: float
     pages: int
     output_bytes: int
+    archive_entries: int
+    archive_bytes: int
+    archive_ratio: int
+    encoding: str | None

@@ -27,7 +27,7 @@ formats = st.sampled_from(Format)
 
 
 def pages_of(parts: list[str], format: Format) -> list[Page]:
-    return [Page(number if format is Format.PDF else None, text) for number, text in enumerate(parts, start=1)]
+    return [Page(number if format.is_paged else None, text) for number, text in enumerate(parts, start=1)]
 
 
 def boundaries(text: str) -> set[int]:
@@ -94,7 +94,7 @@ def test_every_character_of_a_chunk_knows_its_page(parts: list[str]) -> None:
             assert told == 1 + bisect_right(ends, chunk.char_start + offset)
 
 
-@given(texts, st.integers(1, 50), formats.filter(lambda format: format is not Format.PDF))
+@given(texts, st.integers(1, 50), formats.filter(lambda format: not format.is_paged))
 def test_how_a_text_is_cut_into_pieces_does_not_matter(text: str, piece: int, format: Format) -> None:
     pieces = [Page(None, text[at : at + piece]) for at in range(0, len(text), piece)]
     plan = list(split(pieces, format=format, size=60, overlap=20))

@@ -3,8 +3,9 @@
 import pytest
 
 from domain.documents import Format
-from domain.errors import EmptyFile, UnsupportedFormat
-from domain.formats import detect
+from domain.errors import DomainError, EmptyFile, EncryptedFile, UnsupportedFormat
+from domain.formats import CONTENT_TYPES, HEAD_BYTES, TAIL_BYTES, detect
+from tests.office_files import a_docx, a_pptx, a_zip, an_epub, an_odt, an_xlsx, docx_paragraph
 
 
 @pytest.mark.parametrize(
@@ -22,13 +23,69 @@ from domain.formats import detect
         ("größer".encode("latin-1"), "a.txt", None, Format.TEXT),
         ("\ufefftext".encode("utf-16-le"), "a.txt", None, Format.TEXT),
         ("\ufefftext".encode("utf-32-be"), "a.txt", None, Format.TEXT),
+        ("a text without a mark".encode("utf-16-le"), "a.txt", None, Format.TEXT),
+        (b"<!DOCTYPE HTML><p>", "a.pdf", None, Format.HTML),
+        (b"\xef\xbb\xbf\n<html>", "a.txt", None, Format.HTML),
+        (b'<?xml version="1.0"?>\n<!-- a --><html xmlns="x">', "page", None, Format.HTML),
+        (b"<p>part of a page", "a.html", None, Format.HTML),
+        (b"# On <html>", "a.md", None, Format.MARKDOWN),
+        (b"{\\rtf1 x}", "a.doc", None, Format.RTF),
+        (b"a,b,c\n1,2,3\n", "a.csv", None, Format.CSV),
+        (b"a,b,c\n1,2,3\n4,5,6\n", "upload", None, Format.CSV),
+        (b"Dear all, this, that\nand more.\nBest, me\n", "upload", None, Format.TEXT),
+        (b'{"a": 1}', "upload", None, Format.JSON),
+        (b"[1] A footnote, then text", "a.txt", None, Format.TEXT),
+        (b'{"a": 1}\n{"a": 2}', "a.jsonl", None, Format.JSON),
+        (b"From: a@b.c\nSubject: x\nMIME-Version: 1.0\n\nHi", "upload", None, Format.EML),
+        (b"From: a@b.c\nSubject: x\n\nHi", "a.txt", None, Format.TEXT),
     ],
 )
 def test_content_decides_and_the_name_tells_kinds_of_text_apart(
     head: bytes, name: str, declared: str | None, format: Format  # noqa: A002  (the domain's word)
 ) -> None:  # fmt: skip
-    types = {Format.PDF: "application/pdf", Format.TEXT: "text/plain", Format.MARKDOWN: "text/markdown"}
-    assert detect(head, name, declared) == (format, types[format])
+    assert detect(head, name, declared) == (format, CONTENT_TYPES[format])
+
+
+@pytest.mark.parametrize(
+    ("content", "format"),
+    [
+        (a_docx(docx_paragraph("x")), Format.DOCX),
+        (a_pptx([("t", [], "")]), Format.PPTX),
+        (an_xlsx({"S": [["x"]]}), Format.XLSX),
+        (an_odt("x"), Format.ODT),
+        (an_epub(["x"]), Format.EPUB),
+        (
+            a_zip(
+                {
+                    "docProps/thumbnail.jpeg": bytes(8000),
+                    "ppt/embeddings/a.docx": a_docx("x"),
+                    **{f"ppt/slides/slide{n}.xml": "" for n in range(9)},
+                }
+            ),
+            Format.PPTX,
+        ),
+    ],
+    ids=["docx", "pptx", "xlsx", "odt", "epub", "a document within a presentation"],
+)
+def test_an_archive_is_known_by_its_parts_whatever_its_name(content: bytes, format: Format) -> None:  # noqa: A002  (as above)
+    assert detect(content[:HEAD_BYTES], "a.bin", None, content[-TAIL_BYTES:])[0] is format
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "error"),
+    [
+        (a_zip({"notes.txt": "x"}), "a.zip", UnsupportedFormat),
+        (a_zip({"notes.txt": "x"}), "a.docx", UnsupportedFormat),
+        (a_zip({"notes.txt": "x"})[:40], "a.docx", UnsupportedFormat),
+        (a_zip({"mimetype": "application/vnd.oasis.opendocument.graphics"}), "a.odt", UnsupportedFormat),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "a.doc", UnsupportedFormat),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "a.xlsx", EncryptedFile),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"), "a", EncryptedFile),
+    ],
+)
+def test_an_archive_that_is_no_document_is_refused(content: bytes, name: str, error: type[DomainError]) -> None:
+    with pytest.raises(error):
+        detect(content[:HEAD_BYTES], name, None, content[-TAIL_BYTES:])
 
 
 @pytest.mark.parametrize(
@@ -36,9 +93,7 @@ def test_content_decides_and_the_name_tells_kinds_of_text_apart(
     [
         (b"plain text", "a.pdf", "not a PDF"),
         (b" " * 2000 + b"%PDF-1.4", "a.pdf", "not a PDF"),
-        (b"<!DOCTYPE HTML><p>", "a.pdf", "web page"),
-        (b"\xef\xbb\xbf\n<html>", "a.html", "web page"),
-        (b"PK\x03\x04rest", "a.docx", "Office"),
+        (b"not an archive", "a.odt", "not an OpenDocument"),
         (b"\x89PNG\r\n", "a.txt", "image"),
         (b"\x7fELF\x02\x01\x01\x00", "a.txt", "binary"),
         (b"text with\x00a NUL", "a.md", "binary"),
