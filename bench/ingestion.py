@@ -24,7 +24,7 @@ from domain.chunks import Page, PlannedChunk
 from domain.documents import Format, IngestionRef
 from domain.ids import BotId, DocumentId, IngestionId, UserId
 
-_IN_FLIGHT = 6  # as many as one document's ingestion has: three shards, two calls each
+_IN_FLIGHT = 6  # as many as these 300 pages have: two shards, three calls each
 _LARGE, _SMALL = 300, 4
 _UPLOADS_AT_ONCE = 16
 

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 STAGE = SearchAttributeKey.for_keyword("Stage")
 
-# Two batches a shard are in flight. Three shards saturate a provider's connection and keep a
+# Three batches a shard are in flight. Three shards saturate a provider's connection and keep a
 # document of 300 pages, three shards itself, within 40 events.
 PARALLEL_SHARDS = 3
 

@@ -27,7 +27,7 @@ from tests.person import Person
 from tests.processes import Deployment, Worker
 from tests.rows import Home, a_document, count
 
-BATCH, STORED, IN_FLIGHT = 100, 2, 4
+BATCH, STORED, IN_FLIGHT = 100, 2, 6
 
 
 async def terminate(client: Client, workflow_id: str) -> None:

@@ -10,7 +10,7 @@ from tests.person import FINAL, Person, Sent, shown
 from tests.processes import Api, Deployment, Worker
 
 BATCH = 100
-IN_FLIGHT = 4
+IN_FLIGHT = 6
 STORED = 2
 
 
