@@ -18,7 +18,7 @@ from adapters.postgres import flight, ingestions
 from adapters.postgres.engine import transaction
 from domain import blobs, steps
 from domain.documents import Format, IngestionRef, Stage
-from domain.ports import BlobStore, ExtractionJob, ExtractionLimits, Extractor
+from domain.ports import BlobStore, ExtractedText, ExtractionJob, ExtractionLimits, Extractor
 from domain.steps import Extracted
 
 log = structlog.get_logger(__name__)
@@ -56,20 +56,23 @@ class Extraction:
             return Extracted(pages=row.pages, characters=row.characters)
         with tempfile.TemporaryDirectory(prefix="chatsphere-extract-") as name:
             async with heartbeats():
-                extracted = await self._read(ref, ingestions.format_of(row), Path(name))
+                read = await self._read(ref, ingestions.format_of(row), row.encoding, Path(name))
+        extracted = Extracted(pages=read.pages, characters=read.characters)
         async with transaction(self._engine) as connection:
-            await ingestions.extracted(connection, ref, extracted, now=self._now())
+            await ingestions.extracted(connection, ref, extracted, encoding=read.encoding, now=self._now())
             await flight.record(connection, ref, this_attempt(), now=self._now())
         return extracted
 
-    async def _read(self, ref: IngestionRef, source_format: Format, folder: Path) -> Extracted:
+    async def _read(
+        self, ref: IngestionRef, source_format: Format, encoding: str | None, folder: Path
+    ) -> ExtractedText:
         source = await self._blobs.fetch(blobs.source_key(ref.document_id, ref.ingestion_id), folder)
         target = folder / "pages.jsonl"
-        job = ExtractionJob(source=source, target=target, format=source_format, limits=self._limits)
+        job = ExtractionJob(source=source, target=target, format=source_format, limits=self._limits, encoding=encoding)
         async with self._reports(ref) as report:
             result = await self._extractor.extract(job, report)
         await self._blobs.put_file(blobs.pages_key(ref.document_id, ref.ingestion_id), target)
-        return Extracted(pages=result.pages, characters=result.characters)
+        return result
 
     @asynccontextmanager
     async def _reports(self, ref: IngestionRef) -> AsyncIterator[Callable[[int, int | None], None]]:

@@ -13,12 +13,14 @@ from adapters.postgres.uploads import Upload
 from api.body_limit import too_large
 from domain.blobs import source_key
 from domain.documents import Format, SourceType
+from domain.encodings import canonical
 from domain.errors import InvalidRequest
-from domain.formats import HEAD_BYTES, TAIL_BYTES, detect, is_archive
+from domain.formats import Sample, detect
 from domain.ids import DocumentId, IngestionId
 from domain.ports import BlobStore
 
 NAME_LENGTH = 255
+_FIELDS = frozenset({"name", "encoding"})
 _FIELD_BYTES = 4 * NAME_LENGTH + 1
 _UNPRINTABLE = re.compile(r"[\x01-\x1f\x7f]")
 
@@ -77,10 +79,12 @@ class _Form:
             if self.file is not None:
                 raise InvalidRequest("Send one file a request.", param="file")
             self.file = part
-        elif part.name == "name" and "name" not in self.fields:
-            self.fields["name"] = bytearray()
+        elif part.name in _FIELDS and part.name not in self.fields:
+            self.fields[part.name] = bytearray()
         else:
-            raise InvalidRequest("The form takes one part `file`, which is a file, and one part `name`.", param="file")
+            raise InvalidRequest(
+                "The form takes one part `file`, which is a file, and one each of `name` and `encoding`.", param="file"
+            )
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self.part is self.file:
@@ -101,8 +105,7 @@ class _Intake:
 
     limit: int
     size: int = 0
-    head: bytes = b""
-    tail: bytes = b""
+    looked_at: Sample = field(default_factory=Sample)
     found: tuple[Format, str] | None = None
     sha: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
@@ -111,19 +114,18 @@ class _Intake:
         if self.size > self.limit:
             raise too_large(self.limit)
         self.sha.update(data)
-        if self.found is None:
-            self.head += data[: HEAD_BYTES - len(self.head)]
-            if is_archive(self.head):
-                self.tail = (self.tail + data)[-TAIL_BYTES:]
-            elif len(self.head) >= HEAD_BYTES:
-                self.detect(form)
+        self.looked_at.take(data)
+        if self.looked_at.suffices:
+            self.detect(form)
 
     def detect(self, form: _Form) -> None:
         """Refuse what is not read, as soon as its first bytes are there; an archive when it has ended."""
         if form.file is None:
             raise InvalidRequest("The part `file` is missing; send the file under this name.", param="file")
         if self.found is None:
-            self.found = detect(self.head, form.file.filename or "", form.file.content_type, self.tail)
+            self.found = detect(
+                self.looked_at.head, form.file.filename or "", form.file.content_type, self.looked_at.tail
+            )
 
 
 async def receive(
@@ -150,6 +152,7 @@ async def receive(
         content_type=content_type,
         size_bytes=intake.size,
         sha256=intake.sha.hexdigest(),
+        encoding=_encoding(form, intake),
     )
 
 
@@ -165,6 +168,7 @@ async def _file_bytes(request: Request, parser: MultipartParser, form: _Form, in
         raise _broken_form()
     intake.detect(form)
     _name(form)  # a bad name is refused before the bytes are kept
+    _encoding(form, intake)
 
 
 def _broken_form() -> InvalidRequest:
@@ -184,6 +188,17 @@ def _name(form: _Form) -> str:
             raise InvalidRequest("The name is not UTF-8.", param="name") from error
     given = (form.file.filename if form.file else None) or ""
     return clean_name(re.split(r"[/\\]", given)[-1] or "upload")
+
+
+def _encoding(form: _Form, intake: _Intake) -> str | None:
+    """Give the encoding that is asked for. Raises where it is unknown, or the file is no text."""
+    asked = form.fields.get("encoding", bytearray()).decode("ascii", "replace").strip()
+    if not asked:
+        return None
+    name = canonical(asked)
+    if intake.found is not None and not intake.found[0].is_text:
+        raise InvalidRequest("Only a file of text has an encoding; leave it out.", param="encoding")
+    return name
 
 
 def clean_name(name: str) -> str:

@@ -3,6 +3,7 @@
 import csv
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import PurePath
 
 from domain.documents import Format
@@ -92,6 +93,25 @@ def detect(head: bytes, filename: str, declared: str | None = None, tail: bytes 
         raise EmptyFile("The file is empty. Upload a file that holds something.", param="file")
     found = _detect(head, PurePath(filename).suffix.lower(), (declared or "").split(";")[0].strip().lower(), tail)
     return found, CONTENT_TYPES[found]
+
+
+@dataclass(slots=True)
+class Sample:
+    """What `detect` wants of a file that passes by in pieces."""
+
+    head: bytes = b""
+    tail: bytes = b""
+
+    def take(self, data: bytes) -> None:
+        """Look at the next piece."""
+        self.head += data[: HEAD_BYTES - len(self.head)]
+        if is_archive(self.head):
+            self.tail = (self.tail + data)[-TAIL_BYTES:]
+
+    @property
+    def suffices(self) -> bool:
+        """Tell whether more of the file would not change the answer."""
+        return len(self.head) >= HEAD_BYTES and not is_archive(self.head)
 
 
 def is_archive(head: bytes) -> bool:

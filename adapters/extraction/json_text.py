@@ -21,7 +21,7 @@ _DEEPEST = 10_000
 
 def read(source: Path, output: PageWriter, order: Order) -> None:
     """Write `path: value` lines; records of JSON Lines are apart by a blank line."""
-    output.encoding = order["encoding"] or encoding_of(source)
+    output.encoding = codecs.lookup(order["encoding"] or encoding_of(source)).name
     try:
         with source.open("rb") as file:
             output.write_parts(map(clean_piece, _lines(_Utf8(file, output.encoding))))

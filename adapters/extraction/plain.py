@@ -1,5 +1,6 @@
 """Reads plain text and Markdown in pieces whose concatenation is the text."""
 
+import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ def read(source: Path, output: PageWriter, order: Order) -> None:
 @contextmanager
 def open_text(source: Path, output: PageWriter, order: Order, *, newline: str | None = None) -> Iterator[TextIO]:
     """Open in the encoding that was asked for, else detected; bytes that do not fit show as U+FFFD."""
-    output.encoding = order["encoding"] or encoding_of(source)
+    output.encoding = codecs.lookup(order["encoding"] or encoding_of(source)).name
     with source.open(encoding=output.encoding, errors="replace", newline=newline) as file:
         yield file
 

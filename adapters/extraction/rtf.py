@@ -12,10 +12,10 @@ from adapters.extraction.output import PageWriter
 from domain.errors import NoText
 
 
-def read(source: Path, output: PageWriter, order: Order) -> None:
+def read(source: Path, output: PageWriter, order: Order) -> None:  # noqa: ARG001  (every reader is called so)
     """Write the text. The file is ASCII that names its code page; strays are read as Western."""
     data = source.read_bytes().decode("cp1252", "replace")
-    text = str(rtf_to_text(data, encoding=order["encoding"] or "cp1252", errors="replace"))  # type: ignore[no-untyped-call]  # it has no types
+    text = str(rtf_to_text(data, encoding="cp1252", errors="replace"))  # type: ignore[no-untyped-call]  # it has no types
     lines = [f"| {line.rstrip('|').replace('|', ' | ')} |" if "|" in line else line for line in text.splitlines()]
     text = tidy(clean_piece("\n\n".join(map(paragraph, lines)).replace("|\n\n|", "|\n|")))
     if not text.strip():

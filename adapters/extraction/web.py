@@ -19,7 +19,7 @@ _DECLARED = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?([\w.:-]{1,40})|<
 def read(source: Path, output: PageWriter, order: Order) -> None:
     """Write the page."""
     data = source.read_bytes()
-    output.encoding = order["encoding"] or _encoding(source, data)
+    output.encoding = codecs.lookup(order["encoding"] or _encoding(source, data)).name
     text = tidy(clean_piece(from_html(data.decode(output.encoding, "replace"), page=True)))
     if not text.strip():
         raise NoText(NO_TEXT_IN_FILE)

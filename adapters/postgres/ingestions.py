@@ -70,11 +70,15 @@ async def report_pages(
     await show(connection, ref, {"pages_done": done, "pages_total": total, "updated_at": now}, running)
 
 
-async def extracted(connection: AsyncConnection, ref: IngestionRef, result: Extracted, *, now: datetime) -> None:
-    """Record that the pages are stored."""
-    await _require(connection, ref, (IngestionStatus.RUNNING,))
-    await _set(connection, ref, {"pages": result.pages, "characters": result.characters, "updated_at": now})
-    pages = {"pages_done": result.pages, "pages_total": result.pages}
+async def extracted(
+    connection: AsyncConnection, ref: IngestionRef, result: Extracted, *, encoding: str | None = None, now: datetime
+) -> None:
+    """Record that the pages are stored, and which `encoding` a text was read in."""
+    row = await _require(connection, ref, (IngestionStatus.RUNNING,))
+    detected = {"detected_encoding": encoding} if row.encoding is None else {}
+    stored = {"pages": result.pages, "characters": result.characters, "updated_at": now}
+    await _set(connection, ref, {**stored, **detected})
+    pages = {"pages_done": result.pages, "pages_total": result.pages, "encoding": encoding}
     await show(connection, ref, {**pages, "stage": Stage.CHUNKING, "updated_at": now})
 
 
@@ -226,7 +230,8 @@ async def _without(connection: AsyncConnection, document: Row[Any], end: CloseIn
     shown = ("content_type", "size_bytes", "sha256", "version")
     # A server would call the page unchanged by the validators of bytes that did not make it.
     unknown = {"etag": None, "last_modified": None}
-    return {"status": DocumentStatus.READY, **unknown, **{name: getattr(active, name) for name in shown}}
+    encoding = {"encoding": active.encoding or active.detected_encoding}
+    return {"status": DocumentStatus.READY, **unknown, **encoding, **{name: getattr(active, name) for name in shown}}
 
 
 async def _successor(connection: AsyncConnection, ref: IngestionRef, document: Row[Any]) -> IngestionRef | None:

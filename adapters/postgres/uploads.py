@@ -39,6 +39,7 @@ class Upload:
     content_type: str
     size_bytes: int
     sha256: str
+    encoding: str | None = None  # asked for; none: detect it
     # Of a page that was fetched:
     source_url: str | None = None
     etag: str | None = None
@@ -79,12 +80,13 @@ async def accept(
 async def replace(connection: AsyncConnection, owner: UserId, document: DocumentId, upload: Upload) -> Accepted:
     """Add a new version, which takes the place of one that is not ready yet.
 
-    The document keeps answering from its active version. Raises `NotFound`, `StateConflict`, and
+    The document keeps answering from its active version. The same bytes are a new version where another
+    encoding is asked for. Raises `NotFound`, `StateConflict`, and
     `AlreadyExists` where another document of the bot has the same bytes.
     """
     row = await documents.read(connection, owner, document, lock=True)
     require(Operation.REPLACE, DocumentStatus(row.status))
-    if row.sha256 == upload.sha256:
+    if row.sha256 == upload.sha256 and upload.encoding in (None, row.encoding):
         return Accepted(row)
     bot = BotId(row.bot_id)
     while not await _take_content(connection, bot, document, upload.sha256):
@@ -217,7 +219,12 @@ async def _show_version(connection: AsyncConnection, document: DocumentId, uploa
 
 
 def _content(upload: Upload) -> dict[str, Any]:
-    return {"content_type": upload.content_type, "size_bytes": upload.size_bytes, "sha256": upload.sha256}
+    return {
+        "content_type": upload.content_type,
+        "size_bytes": upload.size_bytes,
+        "sha256": upload.sha256,
+        "encoding": upload.encoding,
+    }
 
 
 def _validators(upload: Upload) -> dict[str, Any]:

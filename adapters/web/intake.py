@@ -7,7 +7,7 @@ from datetime import datetime
 from adapters.postgres.uploads import Upload
 from domain.blobs import source_key
 from domain.documents import Format, SourceType
-from domain.formats import HEAD_BYTES, detect
+from domain.formats import Sample, detect
 from domain.ids import DocumentId, IngestionId
 from domain.ports import BlobStore, WebPage
 from domain.web import filename
@@ -21,7 +21,7 @@ class PageIntake:
         self._keep = keep
         self._sha = hashlib.sha256()
         self._size = 0
-        self._head = b""
+        self._looked_at = Sample()
         self._found: tuple[Format, str] | None = None
         self.sample = bytearray()
 
@@ -50,14 +50,15 @@ class PageIntake:
             self._size += len(data)
             self._sha.update(data)
             self.sample += data[: max(self._keep - len(self.sample), 0)]
-            if self._found is None:
-                self._head += data[: HEAD_BYTES - len(self._head)]
-                if len(self._head) >= HEAD_BYTES:
-                    self._format()
+            self._looked_at.take(data)
+            if self._looked_at.suffices:
+                self._format()
             yield data
         self._format()  # what is not read is refused before it is kept
 
     def _format(self) -> tuple[Format, str]:
         if self._found is None:
-            self._found = detect(self._head, filename(self._page.url), self._page.content_type)
+            self._found = detect(
+                self._looked_at.head, filename(self._page.url), self._page.content_type, self._looked_at.tail
+            )
         return self._found

@@ -25,7 +25,7 @@ from api.uploads import clean_name, receive
 from domain.blobs import ingestion_prefix, source_key
 from domain.documents import DocumentStatus, Format, Operation, SourceType, require
 from domain.errors import DomainError, EmptyFile
-from domain.formats import CONTENT_TYPES
+from domain.formats import CONTENT_TYPES, READ
 from domain.ids import BotId, DocumentId, IngestionId, UserId
 from domain.runs import ingestion_run
 
@@ -40,8 +40,12 @@ _FORM: dict[str, Any] = {
                     "type": "object",
                     "required": ["file"],
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "PDF, plain text or Markdown."},
+                        "file": {"type": "string", "format": "binary", "description": READ},
                         "name": {"type": "string", "maxLength": 255, "description": "Default: the file's own name."},
+                        "encoding": {
+                            "type": "string",
+                            "description": "Of a file of text, for example `windows-1252`. Default: detected.",
+                        },
                     },
                 },
                 "example": {"file": "(the file's bytes)", "name": "handbook.pdf"},
@@ -154,7 +158,7 @@ async def _take(
 ) -> Document:
     """Commit, then start: from the commit on the bytes are never lost."""
     prefix = ingestion_prefix(document, upload.ingestion_id)
-    content = f"{upload.name}\0{upload.sha256}".encode()
+    content = "\0".join(filter(None, (upload.name, upload.sha256, upload.encoding))).encode()
     try:
         async with transaction(adapters.engine) as connection:
             await once.claim(connection, owner, content=content)

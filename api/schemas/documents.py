@@ -45,6 +45,7 @@ _DOCUMENT: dict[str, Any] = {
     "status": "needs_attention",
     "stage": "extracting",
     "progress": {"pages_done": 0, "pages_total": 300, "chunks_done": 0, "chunks_total": None},
+    "encoding": None,
     "version": 1,
     "page_count": None,
     "chunk_count": None,
@@ -67,6 +68,9 @@ class Document(Answer):
     content_type: Annotated[str, Field(examples=["application/pdf"])]
     size_bytes: int
     sha256: str
+    encoding: Annotated[
+        str | None, Field(description="Of a file of text: as asked for, else as detected when it was read.")
+    ]
     source_url: Annotated[str | None, Field(description="Of a page that was fetched.")]
     fetched_at: Annotated[datetime | None, Field(description="When the page was last asked for with success.")]
     status: DocumentStatus

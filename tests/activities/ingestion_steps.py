@@ -39,12 +39,15 @@ class PageExtractor:
     def __init__(self, pages: Sequence[str]) -> None:
         self.pages = pages
         self.runs = 0
+        self.encoding: str | None = None
+        self.jobs: list[ExtractionJob] = []
         self.fail: list[BaseException] = []
         self.pause: asyncio.Event | None = None
         self.reached = asyncio.Event()
 
     async def extract(self, job: ExtractionJob, progress: Callable[[int, int | None], None]) -> ExtractedText:
         self.runs += 1
+        self.jobs.append(job)
         if self.fail:
             raise self.fail.pop(0)
         lines = []
@@ -55,7 +58,7 @@ class PageExtractor:
         if self.pause is not None:
             await self.pause.wait()
         job.target.write_text("\n".join(lines) + "\n")
-        return ExtractedText(pages=len(self.pages), characters=sum(map(len, self.pages)))
+        return ExtractedText(pages=len(self.pages), characters=sum(map(len, self.pages)), encoding=self.encoding)
 
 
 def this_info(step: Callable[..., Any], attempt: int = 1) -> activity.Info:

@@ -3,8 +3,11 @@
 import asyncio
 
 import pytest
+from sqlalchemy import update
 from temporalio.testing import ActivityEnvironment
 
+from adapters.postgres.engine import transaction
+from adapters.postgres.tables import ingestions
 from domain.errors import IngestionClosed, NoText
 from domain.steps import Extracted
 from tests.activities.ingestion_steps import Bench, CrashAfter, this_info
@@ -18,6 +21,26 @@ async def test_pages_and_progress_are_stored(bench: Bench) -> None:
     assert (row.pages, row.characters) == (result.pages, result.characters)
     assert (document.pages_done, document.pages_total, document.stage) == (12, 12, "chunking")
     assert [path.rsplit("/", 1)[1] for path in bench.work()] == ["pages.jsonl"]
+
+
+async def test_the_encoding_that_a_text_was_read_in_is_stored_and_shown(bench: Bench) -> None:
+    await bench.run(bench.ingestion.begin, bench.ref)
+    bench.extractor.encoding = "koi8-r"
+    await bench.run(bench.extraction.extract, bench.ref)
+    document, row = await bench.document(), await bench.row()
+    assert (row.encoding, row.detected_encoding, document.encoding) == (None, "koi8-r", "koi8-r")
+    assert [job.encoding for job in bench.extractor.jobs] == [None]
+
+
+async def test_an_encoding_that_was_asked_for_reaches_the_reader(bench: Bench) -> None:
+    async with transaction(bench.engine) as connection:
+        await connection.execute(update(ingestions).values(encoding="cp850"))
+    await bench.run(bench.ingestion.begin, bench.ref)
+    bench.extractor.encoding = "cp850"
+    await bench.run(bench.extraction.extract, bench.ref)
+    document, row = await bench.document(), await bench.row()
+    assert [job.encoding for job in bench.extractor.jobs] == ["cp850"]
+    assert (row.encoding, row.detected_encoding, document.encoding) == ("cp850", None, "cp850")
 
 
 async def test_a_second_attempt_answers_the_first_ones_result(bench: Bench, crash_after: CrashAfter) -> None:

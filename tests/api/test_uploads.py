@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from adapters.postgres.tables import documents, idempotency_keys, ingestions
 from adapters.settings import Settings
 from tests.api.conftest import UPLOAD_LIMIT, Caller
 from tests.api.test_bots import make_bot
+from tests.office_files import a_zip
 from tests.pdf_files import a_pdf
 
 PDF = a_pdf(["A page of text."])
@@ -310,3 +312,67 @@ async def test_another_documents_bytes_are_no_new_version(owner: Caller, blobs: 
         {"document_id": second["id"]},
     )
     assert len(stored(blobs)) == 2
+
+
+async def test_an_encoding_that_is_asked_for_is_kept_and_shown(owner: Caller, engine: AsyncEngine) -> None:
+    bot = (await make_bot(owner))["id"]
+
+    document = (await upload(owner, bot, "Größe".encode("cp850"), "a.txt", encoding="IBM850")).json()
+
+    assert document["encoding"] == "cp850"
+    async with engine.connect() as connection:
+        row = (await connection.execute(select(ingestions))).one()
+    assert (row.encoding, row.detected_encoding) == ("cp850", None)
+
+
+async def test_the_same_bytes_in_another_encoding_are_a_new_version(owner: Caller) -> None:
+    bot = (await make_bot(owner))["id"]
+    first = (await upload(owner, bot, b"Gr\x94\xe1e", "a.txt")).json()
+    path = f"/api/v1/documents/{first['id']}/file"
+    file = {"file": ("a.txt", b"Gr\x94\xe1e")}
+
+    second = await owner.http.put(path, files=file, data={"encoding": "cp850"})
+    again = await owner.http.put(path, files=file, data={"encoding": "cp850"})
+
+    assert (first["encoding"], second.status_code, second.json()["version"]) == (None, 202, 2)
+    assert (again.status_code, again.json()["version"]) == (200, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "encoding", "words"),
+    [
+        (b"text", "a.txt", "klingon", "windows-1252"),
+        (b"text", "a.txt", "rot13", "not known"),
+        (b"text", "a.txt", "base64", "not known"),
+        (b"text", "a.txt", "idna", "not known"),
+        (b"text", "a.txt", "\xff", "not known"),
+        (PDF, "a.pdf", "utf-8", "Only a file of text"),
+    ],
+)
+async def test_an_encoding_that_cannot_be_is_refused(
+    owner: Caller, blobs: Path, content: bytes, name: str, encoding: str, words: str
+) -> None:
+    bot = (await make_bot(owner))["id"]
+
+    response = await upload(owner, bot, content, name, encoding=encoding)
+
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (422, "invalid_request", "encoding")
+    assert words in error["message"]
+    assert stored(blobs) == []
+
+
+async def test_an_office_file_is_known_by_the_parts_at_its_end(owner: Caller) -> None:
+    bot = (await make_bot(owner))["id"]
+    late = a_zip({"docProps/thumbnail.jpeg": random.Random(1).randbytes(9000), "word/document.xml": "<x/>"})
+
+    assert (await upload(owner, bot, late, "a.bin")).json()["content_type"].endswith("wordprocessingml.document")
+
+
+async def test_an_archive_of_files_is_refused_with_the_way_to_import_it(owner: Caller) -> None:
+    bot = (await make_bot(owner))["id"]
+
+    response = await upload(owner, bot, a_zip({"notes.txt": "x"}), "a.zip")
+
+    assert response.status_code == 415
+    assert "/imports" in response.json()["error"]["message"]
