@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowContinuedAsNewError, WorkflowFailu
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.heartbeat import heartbeats
-from adapters.postgres import deletions
+from adapters.postgres import crawl_housekeeping, deletions
 from adapters.postgres.engine import transaction
 from adapters.temporal.runs import cancel_run, is_open
 from domain import blobs, runs, steps
@@ -29,6 +29,7 @@ CHUNK_BATCH = 2000
 # What one purge of a bot takes on: far below its timeout, few transactions and events for thousands of documents.
 BOT_DOCUMENTS = 100
 BOT_CONVERSATIONS = 200
+BOT_CRAWLS = 20
 
 
 class Deletion:
@@ -76,10 +77,28 @@ class Deletion:
             async with transaction(self._engine) as connection:
                 await deletions.begin(connection, ref, now=self._now())
                 await deletions.hide_bot(connection, ref.bot_id, now=self._now())
-            if await self._purge_documents(ref) or await self._purge_conversations(ref) or not await self._drop(ref):
+            # What runs a crawl would add documents to those that are counted here.
+            if (
+                await self._purge_crawls(ref)
+                or await self._purge_documents(ref)
+                or await self._purge_conversations(ref)
+                or not await self._drop(ref)
+            ):
                 async with transaction(self._engine) as connection:
                     return (await deletions.receipt(connection, ref)).model_copy(update={"more": True})
             return await self._close(ref)
+
+    async def _purge_crawls(self, ref: DeletionRef) -> bool:
+        async with transaction(self._engine) as connection:
+            crawls = await crawl_housekeeping.crawls_of(connection, ref.bot_id, limit=BOT_CRAWLS)
+        await self._stop([runs.crawl_run(crawl) for crawl in crawls])
+        deleted = self._chunk_batch
+        while crawls and deleted >= self._chunk_batch:
+            async with transaction(self._engine) as connection:
+                deleted = await crawl_housekeeping.delete_pages(connection, crawls, limit=self._chunk_batch)
+        async with transaction(self._engine) as connection:
+            await crawl_housekeeping.delete_crawls(connection, crawls)
+        return bool(crawls)
 
     async def _purge_documents(self, ref: DeletionRef) -> bool:
         async with transaction(self._engine) as connection:

@@ -10,9 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.client import Client
 
-from adapters.postgres import expiry, housekeeping
+from adapters.postgres import crawl_housekeeping, expiry, housekeeping
 from adapters.postgres.engine import transaction
-from adapters.temporal.runs import cancel_run, is_open, open_runs, start_deletion, start_ingestion, start_turn
+from adapters.temporal.runs import (
+    cancel_run,
+    is_open,
+    open_runs,
+    start_crawl,
+    start_deletion,
+    start_ingestion,
+    start_turn,
+)
 from domain import blobs, runs, steps
 from domain.ports import BlobStore
 from domain.steps import HousekeepingTick, Swept
@@ -53,9 +61,13 @@ class Housekeeping:
             deletions = await housekeeping.pending_deletions(connection, before=before, limit=STARTS)
             turns = await housekeeping.pending_turns(connection, before=before, limit=STARTS)
             ingestions = await housekeeping.pending_ingestions(connection, before=before, limit=STARTS)
+            crawls = await crawl_housekeeping.pending_crawls(connection, before=before, limit=STARTS)
             unwanted = await housekeeping.unwanted_runs(connection, before=before, limit=STARTS)
+            unwanted_crawls = await crawl_housekeeping.unwanted_crawls(connection, before=before, limit=STARTS)
         for run in unwanted:
             await cancel_run(self._temporal, runs.ingestion_run(run.document_id), run_id=run.run_id)
+        for crawl in unwanted_crawls:
+            await cancel_run(self._temporal, runs.crawl_run(crawl), run_id=None)  # the id is this crawl's alone
         if unwanted:
             async with transaction(self._engine) as connection:
                 await housekeeping.forget_unwanted(connection, unwanted)
@@ -64,6 +76,7 @@ class Housekeeping:
                 *(start_deletion(self._temporal, ref) for ref in deletions),
                 *(start_turn(self._temporal, ref) for ref in turns),
                 *(start_ingestion(self._temporal, ref) for ref in ingestions),
+                *(start_crawl(self._temporal, ref) for ref in crawls),
             ]
         )
         if started:
@@ -77,7 +90,9 @@ class Housekeeping:
         async with transaction(self._engine) as connection:
             documents = await housekeeping.unfinished_documents(connection, before=before)
             turns = await housekeeping.unfinished_turns(connection, before=before)
+            crawls = await crawl_housekeeping.unfinished_crawls(connection, before=before)
         count = await self._close_documents(documents) + await self._close_turns(turns)
+        count += await self._close_crawls(crawls)
         if count:
             log.warning("orphans_closed", count=count)
         return Swept(count=count)
@@ -159,6 +174,14 @@ class Housekeeping:
         for row in lost:
             async with transaction(self._engine) as connection:
                 closed += await housekeeping.lose_turn(connection, row, now=self._now())
+        return closed
+
+    async def _close_crawls(self, seen: Iterable[crawl_housekeeping.UnfinishedCrawl]) -> int:
+        lost = await self._without_run(seen, runs.CRAWL_SITE, lambda row: runs.crawl_run(row.ref.crawl_id))
+        closed = 0
+        for row in lost:
+            async with transaction(self._engine) as connection:
+                closed += await crawl_housekeeping.lose_crawl(connection, row, now=self._now())
         return closed
 
     async def _without_run(self, rows: Iterable[RowT], workflow: str, run_of: Callable[[RowT], str]) -> list[RowT]:

@@ -1,6 +1,7 @@
 """Every capability, and how it is built from what the process opened."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
@@ -8,6 +9,7 @@ from temporalio.worker import Interceptor
 
 from activities.chunking import Chunking, Sizes
 from activities.conversation import Conversation
+from activities.crawling import Crawling
 from activities.deletion import Deletion
 from activities.embedding import Embedding
 from activities.extraction import Extraction
@@ -22,7 +24,8 @@ from adapters.wiring import Adapters, extraction_limits
 from domain.steps import STEPS, Queue
 
 CAPABILITIES = (
-    Ingestion, Extraction, Chunking, Embedding, Conversation, Retrieval, Generation, Deletion, Housekeeping,
+    Ingestion, Extraction, Chunking, Embedding, Conversation, Retrieval, Generation, Crawling, Deletion,
+    Housekeeping,
 )  # fmt: skip
 
 
@@ -38,6 +41,14 @@ def activities_of(adapters: Adapters, queue: Queue) -> list[Callable[..., Any]]:
         Conversation(engine, now),
         Retrieval(engine, adapters.embedder),
         Generation(engine, adapters.generator, silence=settings.model_timeout),
+        Crawling(
+            engine,
+            blobs,
+            adapters.fetcher,
+            adapters.temporal,
+            now,
+            delay=timedelta(seconds=settings.crawl_delay_seconds),
+        ),
         Deletion(engine, blobs, adapters.temporal, now),
         Housekeeping(engine, blobs, adapters.temporal, now),
     )

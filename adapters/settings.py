@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=50 << 20, ge=1)
     fetch_seconds: float = Field(default=30.0, gt=0, le=300)
     fetch_allowed_networks: str = ""
+    crawl_delay_seconds: float = Field(default=0.5, ge=0, le=60)  # between two requests to a site
     access_token_lifetime: timedelta = timedelta(minutes=30)
     refresh_token_lifetime: timedelta = timedelta(days=30)
 
@@ -52,9 +53,10 @@ class Settings(BaseSettings):
     generation_requests_per_minute: float | None = Field(default=None, ge=2)
     generation_tokens_per_minute: float | None = Field(default=None, ge=1000)
 
-    worker_queues: str = "chat,ingest-cpu,models"
+    worker_queues: str = "chat,ingest-cpu,models,web"
     worker_cpu_slots: int = Field(default=2, ge=1)
     worker_model_slots: int = Field(default=64, ge=1)
+    worker_web_slots: int = Field(default=8, ge=1)  # crawls that fetch at a time
     worker_database_slots: int = Field(default=64, ge=1)
     graceful_shutdown: timedelta = timedelta(seconds=10)
 

@@ -268,6 +268,12 @@ class RobotsDisallowed(FetchFailed):
     code = "robots_disallowed"
 
 
+class NoSitemap(FetchFailed):
+    """A site without a sitemap that names pages of the crawl."""
+
+    code = "no_sitemap"
+
+
 class CrawlClosed(DomainError):
     """A write for a crawl that has ended, runs again, or is deleted: the writer is late."""
 

@@ -12,11 +12,18 @@ ChunkId = NewType("ChunkId", UUID)
 ConversationId = NewType("ConversationId", UUID)
 MessageId = NewType("MessageId", UUID)
 TurnId = NewType("TurnId", UUID)
+CrawlId = NewType("CrawlId", UUID)
+CrawlPageId = NewType("CrawlPageId", UUID)
 
 
 def chunk_id(ingestion_id: IngestionId, ordinal: int) -> ChunkId:
     """Name a chunk by what it is, so that a second attempt writes the same row."""
     return ChunkId(uuid5(ingestion_id, str(ordinal)))
+
+
+def crawl_page_id(crawl_id: CrawlId, url: str) -> CrawlPageId:
+    """Name a page of a crawl by its normalised URL, so that finding it again writes the same row."""
+    return CrawlPageId(uuid5(crawl_id, url))
 
 
 def answer_id(turn_id: TurnId) -> MessageId:

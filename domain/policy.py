@@ -50,6 +50,26 @@ EMBED = Policy(
     longest_pause=timedelta(minutes=5),
 )
 
+# A few small files of one site; a server that asks for a longer pause than this is not waited for.
+SURVEY = Policy(
+    attempt=timedelta(minutes=5),
+    attempts=4,
+    heartbeat=timedelta(seconds=30),
+    first_pause=timedelta(seconds=2),
+    longest_pause=timedelta(seconds=30),
+    patience=timedelta(minutes=2),
+)
+
+# What a page does is written into its row; the step itself fails only where a server of ours is away, so it is
+# tried for hours. A dead worker's pages are taken over after 30 s, those that were under way are fetched again.
+FETCH = Policy(
+    attempt=timedelta(minutes=15),
+    heartbeat=timedelta(seconds=30),
+    total=timedelta(hours=6),
+    first_pause=timedelta(seconds=1),
+    longest_pause=timedelta(minutes=1),
+)
+
 # Milliseconds of database work that must happen: short attempts, no end.
 DATABASE = Policy(attempt=timedelta(seconds=10), first_pause=timedelta(milliseconds=100))
 

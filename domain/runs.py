@@ -1,11 +1,12 @@
 """Workflow names and ids. An id follows from what the run is for, so that none runs twice."""
 
-from domain.ids import BotId, ConversationId, DocumentId
+from domain.ids import BotId, ConversationId, CrawlId, DocumentId
 
 INGEST_DOCUMENT = "IngestDocument"
 ANSWER_TURN = "AnswerTurn"
 DELETE_DOCUMENT = "DeleteDocument"
 DELETE_BOT = "DeleteBot"
+CRAWL_SITE = "CrawlSite"
 HOUSEKEEPING = "Housekeeping"
 HOUSEKEEPING_ID = "housekeeping"
 
@@ -26,6 +27,11 @@ def ingestion_run(document_id: DocumentId) -> str:
 def turn_run(conversation_id: ConversationId) -> str:
     """Name the one run that may answer in this conversation."""
     return f"chat/{conversation_id}"
+
+
+def crawl_run(crawl_id: CrawlId) -> str:
+    """Name the one run that may crawl for this crawl."""
+    return f"crawl/{crawl_id}"
 
 
 def deletion_run(target: DocumentId | BotId) -> str:

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from domain import policy
 from domain.conversation import TurnOutcome
+from domain.crawls import CrawlRef, CrawlStatus
 from domain.documents import IngestionRef
 from domain.ids import BotId, ConversationId, DocumentId, MessageId, TurnId, UserId
 from domain.model import Model
@@ -26,6 +27,7 @@ class Queue(StrEnum):
     CHAT = "chat"
     INGEST_CPU = "ingest-cpu"
     MODELS = "models"
+    WEB = "web"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,37 @@ GENERATE = Step("generate", TurnRef, Generated, Queue.MODELS, policy.GENERATE, "
 PERSIST = Step("persist", PersistTurn, Persisted, Queue.CHAT, policy.DATABASE, "Store the answer", local=True)
 
 
+# Crawls
+
+
+class Surveyed(Model):
+    """Pages that were known when the site had been looked at."""
+
+    pages: int
+
+
+class PagesFetched(Model):
+    """Pages that the step settled, and those that still wait."""
+
+    settled: int
+    waiting: int
+
+
+class CloseCrawl(Model):
+    """How a crawl ends, and for a failed one why."""
+
+    ref: CrawlRef
+    outcome: CrawlStatus
+    code: str | None = None
+    message: str | None = None
+
+
+BEGIN_CRAWL = Step("begin_crawl", CrawlRef, Done, Queue.CHAT, policy.DATABASE, "Take the crawl up", local=True)
+SURVEY_SITE = Step("survey_site", CrawlRef, Surveyed, Queue.WEB, policy.SURVEY, "Read robots.txt and sitemaps")
+FETCH_PAGES = Step("fetch_pages", CrawlRef, PagesFetched, Queue.WEB, policy.FETCH, "Fetch pages for a minute")
+CLOSE_CRAWL = Step("close_crawl", CloseCrawl, Done, Queue.CHAT, policy.DATABASE, "Close the crawl", local=True)
+
+
 # Deletion
 
 
@@ -233,6 +266,7 @@ EXPIRE = Step("expire", HousekeepingTick, Swept, Queue.CHAT, policy.HOUSEKEEPING
 STEPS: tuple[Step[Model, Model], ...] = (
     BEGIN_INGESTION, EXTRACT, CHUNK, EMBED, PUBLISH, PARK, DISCARD_ARTIFACTS, DISCARD_CHUNKS, CLOSE_INGESTION,
     LOAD_HISTORY, RETRIEVE, GENERATE, PERSIST,
+    BEGIN_CRAWL, SURVEY_SITE, FETCH_PAGES, CLOSE_CRAWL,
     STOP_INGESTION, PURGE_DOCUMENT, PURGE_BOT,
     SWEEP_PENDING, CLOSE_ORPHANS, EXPIRE,
 )  # type: ignore[assignment]  # see above  # fmt: skip

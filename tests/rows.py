@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from adapters.ids import new_id
 from adapters.postgres import tables
 from adapters.postgres.engine import copy_rows
+from domain.crawls import CrawlRef
 from domain.documents import IngestionRef
-from domain.ids import BotId, ConversationId, DocumentId, IngestionId, TurnId, UserId, chunk_id
+from domain.ids import BotId, ConversationId, CrawlId, DocumentId, IngestionId, TurnId, UserId, chunk_id
 from domain.steps import DeletionRef, TurnRef
 
 LONG_AGO = timedelta(hours=1)
@@ -167,3 +168,14 @@ async def row_of(engine: AsyncEngine, table: Any, id_: Any) -> Any:
     """One row by its id; None where it is gone."""
     async with engine.connect() as connection:
         return (await connection.execute(select(table).where(table.c.id == id_))).one_or_none()
+
+
+async def a_crawl(engine: AsyncEngine, home: Home, url: str = "http://site.example/", **values: Any) -> CrawlRef:
+    """A crawl as the API accepts it."""
+    crawl = CrawlId(new_id())
+    row = {
+        "id": crawl, "owner_id": home.owner_id, "bot_id": home.bot_id, "url": url, "max_pages": 100, "max_depth": 3,
+    } | values  # fmt: skip
+    async with engine.begin() as connection:
+        await connection.execute(insert(tables.crawls).values(row))
+    return CrawlRef(owner_id=home.owner_id, bot_id=home.bot_id, crawl_id=crawl, epoch=row.get("epoch", 1))

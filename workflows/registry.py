@@ -1,8 +1,9 @@
 """Every workflow. Not in the package itself: the sandbox imports that anew for each run."""
 
+from workflows.crawl import CrawlSite
 from workflows.deletion import DeleteBot, DeleteDocument
 from workflows.housekeeping import Housekeeping
 from workflows.ingestion import IngestDocument
 from workflows.turn import AnswerTurn
 
-WORKFLOWS = (IngestDocument, AnswerTurn, DeleteDocument, DeleteBot, Housekeeping)
+WORKFLOWS = (IngestDocument, AnswerTurn, CrawlSite, DeleteDocument, DeleteBot, Housekeeping)

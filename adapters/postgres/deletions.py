@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.tables import (
     bots,
     conversations,
+    crawls,
     deletions,
     document_contents,
     documents,
@@ -191,6 +192,7 @@ async def delete_bot(connection: AsyncConnection, bot: BotId) -> bool:
     left = select(
         select(documents.c.id).where(documents.c.bot_id == bot).exists()
         | select(conversations.c.id).where(conversations.c.bot_id == bot).exists()
+        | select(crawls.c.id).where(crawls.c.bot_id == bot).exists()
     )
     if (await connection.execute(left)).scalar_one():
         return False

@@ -354,6 +354,10 @@ crawls = Table(
     Column("mode", Text, nullable=False, server_default="auto"),
     Column("max_pages", Integer, nullable=False),
     Column("max_depth", Integer, nullable=False),
+    # Of the run that looked at the site last:
+    Column("scope_url", Text),  # where the crawl's URL ended: the pages are those under it
+    Column("follow_links", Boolean),
+    Column("robots", Text),  # the site's robots.txt
     Column("status", Text, nullable=False, server_default="pending"),
     Column("epoch", Integer, nullable=False, server_default="1"),  # runs started
     Column("run_id", Text),
@@ -385,7 +389,8 @@ crawl_pages = Table(
     _created(),
     _updated(),
     UniqueConstraint("crawl_id", "url"),
-    Index(None, "crawl_id", "state", "id"),
+    CheckConstraint("state in ('found', 'fetched', 'unchanged', 'moved', 'refused', 'failed', 'gone')", name="state"),
+    Index(None, "crawl_id", "epoch", "depth", "id"),
 )
 
 # Providers

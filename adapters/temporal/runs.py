@@ -25,6 +25,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from adapters.temporal.client import BOT_ID, DOCUMENT_ID, OWNER_ID, STAGE
 from domain import runs
+from domain.crawls import CrawlRef
 from domain.documents import IngestionRef
 from domain.model import Model
 from domain.steps import DeletionRef, HousekeepingTick, Queue, TurnRef
@@ -54,6 +55,19 @@ async def start_turn(client: Client, ref: TurnRef) -> bool:
         run=runs.turn_run(ref.conversation_id),
         summary="Answer a message",
         priority=runs.CHAT_PRIORITY,
+        attributes=_attributes(ref.owner_id, ref.bot_id),
+    )
+
+
+async def start_crawl(client: Client, ref: CrawlRef) -> bool:
+    """Start a crawl. False where it runs already."""
+    return await _start(
+        client,
+        runs.CRAWL_SITE,
+        ref,
+        run=runs.crawl_run(ref.crawl_id),
+        summary="Crawl a site",
+        priority=runs.INGEST_PRIORITY,
         attributes=_attributes(ref.owner_id, ref.bot_id),
     )
 

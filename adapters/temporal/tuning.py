@@ -23,6 +23,7 @@ def worker_options(settings: Settings, queue: Queue) -> WorkerOptions:
         Queue.CHAT: settings.worker_database_slots,
         Queue.INGEST_CPU: settings.worker_cpu_slots,
         Queue.MODELS: settings.worker_model_slots,
+        Queue.WEB: settings.worker_web_slots,
     }
     return WorkerOptions(
         max_concurrent_activities=slots[queue],

@@ -40,6 +40,9 @@ def upgrade() -> None:
         sa.Column("mode", sa.Text(), server_default="auto", nullable=False),
         sa.Column("max_pages", sa.Integer(), nullable=False),
         sa.Column("max_depth", sa.Integer(), nullable=False),
+        sa.Column("scope_url", sa.Text(), nullable=True),
+        sa.Column("follow_links", sa.Boolean(), nullable=True),
+        sa.Column("robots", sa.Text(), nullable=True),
         sa.Column("status", sa.Text(), server_default="pending", nullable=False),
         sa.Column("epoch", sa.Integer(), server_default="1", nullable=False),
         sa.Column("run_id", sa.Text(), nullable=True),
@@ -112,11 +115,20 @@ def upgrade() -> None:
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint(
+            "state in ('found', 'fetched', 'unchanged', 'moved', 'refused', 'failed', 'gone')",
+            name=op.f("ck_crawl_pages_state"),
+        ),
         sa.ForeignKeyConstraint(["crawl_id"], ["crawls.id"], name=op.f("fk_crawl_pages_crawl_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_crawl_pages")),
         sa.UniqueConstraint("crawl_id", "url", name=op.f("uq_crawl_pages_crawl_id_url")),
     )
-    op.create_index(op.f("ix_crawl_pages_crawl_id_state_id"), "crawl_pages", ["crawl_id", "state", "id"], unique=False)
+    op.create_index(
+        op.f("ix_crawl_pages_crawl_id_epoch_depth_id"),
+        "crawl_pages",
+        ["crawl_id", "epoch", "depth", "id"],
+        unique=False,
+    )
     op.create_table(
         "import_items",
         sa.Column("import_id", sa.Uuid(), nullable=False),
@@ -194,7 +206,7 @@ def downgrade() -> None:
     op.drop_column("chunks", "embedding_error")
     op.drop_column("chunks", "content_sha256")
     op.drop_table("import_items")
-    op.drop_index(op.f("ix_crawl_pages_crawl_id_state_id"), table_name="crawl_pages")
+    op.drop_index(op.f("ix_crawl_pages_crawl_id_epoch_depth_id"), table_name="crawl_pages")
     op.drop_table("crawl_pages")
     op.drop_index(
         "ix_imports_unfinished",

@@ -12,7 +12,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.ids import new_id
-from adapters.postgres.tables import api_keys, deletions
+from adapters.postgres.tables import api_keys, crawls, deletions
 from domain.ids import answer_id
 from tests.activities.turn_steps import answered
 from tests.api.conftest import Caller
@@ -46,6 +46,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "post /api/v1/bots/{bot_id}/documents": {"files": {"file": ("a.txt", b"a text")}},
     "post /api/v1/bots/{bot_id}/documents/text": {"json": {"name": "a", "text": "a text"}},
     "post /api/v1/bots/{bot_id}/documents/url": {"json": {"url": "http://127.0.0.1:9/"}},
+    "post /api/v1/bots/{bot_id}/crawls": {"json": {"url": "http://127.0.0.1:9/"}},
     "put /api/v1/documents/{document_id}/file": {"files": {"file": ("a.txt", b"a text")}},
     "post /api/v1/bots/{bot_id}/conversations": {"json": {}},
     "patch /api/v1/conversations/{conversation_id}": {"json": {"title": "taken"}},
@@ -64,7 +65,7 @@ async def belongings(owner: Caller, engine: AsyncEngine) -> dict[str, UUID]:
     turn = await a_question(engine, owner.id, bot)
     rated = await a_question(engine, owner.id, bot)
     await answered(engine, rated, "The owner's secret.")
-    key, deletion = new_id(), new_id()
+    key, deletion, crawl = new_id(), new_id(), new_id()
     async with engine.begin() as connection:
         await connection.execute(
             insert(api_keys).values(
@@ -72,6 +73,11 @@ async def belongings(owner: Caller, engine: AsyncEngine) -> dict[str, UUID]:
             )
         )
         await connection.execute(insert(deletions).values(id=deletion, owner_id=owner.id, bot_id=bot))
+        await connection.execute(
+            insert(crawls).values(
+                id=crawl, owner_id=owner.id, bot_id=bot, url="http://a.example/secret", max_pages=1, max_depth=0
+            )
+        )
     return {
         "bot_id": bot,
         "document_id": document,
@@ -80,6 +86,7 @@ async def belongings(owner: Caller, engine: AsyncEngine) -> dict[str, UUID]:
         "message_id": answer_id(rated.turn_id),
         "api_key_id": key,
         "deletion_id": deletion,
+        "crawl_id": crawl,
     }
 
 
