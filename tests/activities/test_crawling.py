@@ -281,7 +281,7 @@ def test_a_site_that_asks_for_a_slow_pace_gets_it_up_to_half_a_minute() -> None:
 
 async def test_each_page_that_is_not_taken_says_why_and_stops_no_other(crawler: Crawler, site: Site) -> None:
     site.html("/", "/binary", "/large", "/empty", "/missing", "/broken", "/away", "/inside", "/moved", "/good.md")
-    site.put("/binary", b"\x00\x01" * 4000)
+    site.put("/binary", b"\x00\x01\x02" * 4000)
     site.put("/large", b"x" * (LIMIT + 1))
     site.put("/empty")
     site.put("/broken", status=500)

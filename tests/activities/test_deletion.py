@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import workflow
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -27,7 +27,7 @@ from domain.blobs import pages_key, source_key
 from domain.documents import IngestionRef
 from domain.ids import DocumentId
 from domain.steps import DeletionRef, Purged
-from tests.rows import Home, a_document, a_home, a_new_version, a_turn, count, row_of, store_chunks
+from tests.rows import Home, a_crawl, a_document, a_home, a_new_version, a_turn, count, row_of, store_chunks
 from tests.servers import TemporalServer
 
 
@@ -359,3 +359,24 @@ async def test_stopping_what_does_not_run_is_fine(steps: Deletion) -> None:
     home = Home()
     ref = DeletionRef(owner_id=home.owner_id, bot_id=home.bot_id, document_id=DocumentId(new_id()))
     await ActivityEnvironment().run(steps.stop_ingestion, ref)
+
+
+async def test_a_bots_crawls_are_stopped_and_purged_with_it(
+    engine: AsyncEngine, client: Client, steps: Deletion, queue: str
+) -> None:
+    home, other = await a_home(engine), await a_home(engine)
+    crawls = [await a_crawl(engine, home, status="running") for _ in range(2)]
+    kept = await a_crawl(engine, other)
+    async with engine.begin() as connection:
+        for ref in (*crawls, kept):
+            for number in range(4):
+                url = f"http://site.example/{number}"
+                values = {"id": new_id(), "crawl_id": ref.crawl_id, "url": url, "depth": 0}
+                await connection.execute(insert(tables.crawl_pages).values(values))
+    run = runs.crawl_run(crawls[0].crawl_id)
+    await client.start_workflow(Stoppable.run, "closes", id=run, task_queue=queue)
+    await purge_all(steps, home.deletion)
+    assert not await is_open(client, run)
+    assert await count(engine, tables.crawls) == 1
+    assert await count(engine, tables.crawl_pages) == 4
+    assert await row_of(engine, tables.bots, home.bot_id) is None

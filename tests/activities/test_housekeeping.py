@@ -28,7 +28,7 @@ from domain.blobs import document_prefix, ingestion_prefix, source_key
 from domain.documents import IngestionRef
 from domain.ids import DocumentId, IngestionId, answer_id
 from domain.steps import HousekeepingTick
-from tests.rows import LONG_AGO, a_document, a_home, a_new_version, a_turn, count, row_of, store_chunks
+from tests.rows import LONG_AGO, a_crawl, a_document, a_home, a_new_version, a_turn, count, row_of, store_chunks
 from tests.servers import temporal_server
 
 TICK = HousekeepingTick(grace=timedelta(seconds=15))
@@ -425,3 +425,45 @@ async def test_what_a_killed_upload_left_is_dropped_and_one_that_goes_on_is_not(
     os.utime(folder / "killed", (long_ago, long_ago))
     assert await run(steps.expire) == 1
     assert [path.name for path in folder.iterdir()] == ["going_on"]
+
+
+# Crawls
+
+
+async def test_a_crawl_that_a_crash_left_pending_is_started(
+    engine: AsyncEngine, client: Client, steps: Housekeeping
+) -> None:
+    home = await a_home(engine)
+    left = await a_crawl(engine, home, updated_at=now() - LONG_AGO)
+    young = await a_crawl(engine, home)
+    assert await run(steps.sweep_pending) == 1
+    assert await is_open(client, runs.crawl_run(left.crawl_id))
+    assert not await is_open(client, runs.crawl_run(young.crawl_id))
+
+
+@pytest.mark.parametrize(("cancelled", "end"), [(False, ("failed", "workflow_lost")), (True, ("cancelled", None))])
+async def test_a_crawl_without_a_run_is_closed_and_one_with_a_run_is_left_alone(
+    engine: AsyncEngine, client: Client, steps: Housekeeping, cancelled: bool, end: tuple[str, str | None]
+) -> None:
+    home = await a_home(engine)
+    wish: dict[str, Any] = {"cancel_requested_at": now() if cancelled else None}
+    lost = await a_crawl(engine, home, status="running", updated_at=now() - LONG_AGO, **wish)
+    running = await a_crawl(engine, home, status="running", updated_at=now() - LONG_AGO)
+    handle = await an_open_run(client, runs.crawl_run(running.crawl_id))
+    assert await run(steps.close_orphans) == 1
+    row = await row_of(engine, tables.crawls, lost.crawl_id)
+    assert ((row.status, row.error_code), row.finished_at is not None) == (end, True)
+    assert (await row_of(engine, tables.crawls, running.crawl_id)).status == "running"
+    await handle.terminate()
+
+
+async def test_a_crawls_cancel_that_got_lost_is_sent_again(
+    engine: AsyncEngine, client: Client, steps: Housekeeping
+) -> None:
+    home = await a_home(engine)
+    ref = await a_crawl(engine, home, status="running", cancel_requested_at=now() - LONG_AGO)
+    handle = await an_open_run(client, runs.crawl_run(ref.crawl_id))
+    await run(steps.sweep_pending)
+    history = await handle.fetch_history()
+    assert any(event.HasField("workflow_execution_cancel_requested_event_attributes") for event in history.events)
+    await handle.terminate()
