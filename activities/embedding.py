@@ -6,6 +6,7 @@ A stored one is never paid for again.
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,6 +16,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
+from activities.bisection import embed_texts
 from activities.chunking import read_shard
 from activities.flight import this_attempt
 from activities.heartbeat import heartbeats
@@ -25,7 +27,7 @@ from adapters.postgres.patience import patiently
 from domain import blobs, steps
 from domain.chunks import PlannedChunk
 from domain.documents import IngestionRef, Stage
-from domain.embedding import Text, batches_of, calls_for, distinct_texts
+from domain.embedding import Refused, Text, batches_of, calls_for, distinct_texts
 from domain.errors import EmbeddingModelChanged, IncompleteIngestion
 from domain.ingestion import shard_range
 from domain.ports import BlobStore, Embedder, Vectors
@@ -41,6 +43,7 @@ IN_FLIGHT = 3
 _PATIENCE = timedelta(minutes=2)
 
 _Batch = list[Text[PlannedChunk]]
+_Row = tuple[PlannedChunk, Vectors | Refused]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +56,6 @@ class _Work:
     stored: set[int]
     batch_size: int
     calls_expected: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Chunks with their vectors, to be stored together: paid for with one call, or reused without any."""
-
-    rows: Sequence[tuple[PlannedChunk, Vectors]]
-    calls: int = 0
-    tokens: int = 0
-    calls_left: int | None = None
 
 
 class Embedding:
@@ -116,11 +109,11 @@ class Embedding:
                 connection, work.ref.owner_id, self._embedder.model, [text.digest for text in texts]
             )
         rest = list(batches_of([text for text in texts if text.digest not in known], work.batch_size))
-        if known or len(rest) != work.calls_expected:
+        unforeseen = len(rest) - work.calls_expected
+        if known or unforeseen:
             reused = [(chunk, known[text.digest]) for text in texts if text.digest in known for chunk in text.holders]
-            await self._store(work, _Found(reused, calls_left=len(rest)))
-        await in_lanes(rest, lambda batch: self._embed_batch(work, batch))
-        return len(rest)
+            await self._store(work, reused, Stored(len(reused), reused=len(reused), unforeseen=unforeseen))
+        return sum(await in_lanes(rest, lambda batch: self._embed_batch(work, batch)))
 
     async def _read(self, work: _Work) -> list[PlannedChunk]:
         key = blobs.shard_key(work.ref.document_id, work.ref.ingestion_id, work.part.shard)
@@ -131,49 +124,57 @@ class Embedding:
             raise IncompleteIngestion("The stored plan is not the recorded one. Press retry.")
         return planned
 
-    async def _embed_batch(self, work: _Work, batch: _Batch) -> None:
-        embeddings = await self._embedder.embed_documents([text.content for text in batch])
-        vectors = zip(batch, embeddings.vectors, strict=True)
-        rows = [(chunk, vector) for text, vector in vectors for chunk in text.holders]
-        await self._store(work, _Found(rows, calls=1, tokens=embeddings.tokens))
+    async def _embed_batch(self, work: _Work, batch: _Batch) -> int:
+        """Store each answer as it comes; answers the calls that were paid."""
+        calls, foreseen = 0, 1
+        async with aclosing(embed_texts(self._embedder, batch)) as answers:
+            async for answered in answers:
+                pairs = zip(answered.texts, answered.results, strict=True)
+                rows = [(chunk, result) for text, result in pairs for chunk in text.holders]
+                refused = 0 if answered.calls else len(rows)
+                unforeseen = answered.calls - foreseen
+                stored = Stored(len(rows), 0, refused, answered.calls, answered.tokens, unforeseen)
+                await self._store(work, rows, stored)
+                calls, foreseen = calls + answered.calls, 0
+        return calls
 
-    async def _store(self, work: _Work, found: _Found) -> None:
+    async def _store(self, work: _Work, rows: Sequence[_Row], stored: Stored) -> None:
         """Store what of it is missing, whatever another attempt at the same shard stores meanwhile."""
         while True:
             try:
-                await patiently(partial(self._store_once, work, found), within=_PATIENCE)
+                await patiently(partial(self._store_once, work, rows, stored), within=_PATIENCE)
             except chunks.AlreadyStored:
-                log.warning("embedded_twice", first=found.rows[0][0].ordinal, count=len(found.rows))
+                log.warning("embedded_twice", first=rows[0][0].ordinal, count=len(rows))
             else:
                 return
             async with transaction(self._engine) as connection:
                 there = await chunks.stored_ordinals(connection, work.ref.ingestion_id, work.ordinals)
-            found = replace(found, rows=[row for row in found.rows if row[0].ordinal not in there])
-            if not found.rows:
+            rows = [row for row in rows if row[0].ordinal not in there]
+            if not rows:
                 return
+            left = len(rows)
+            stored = replace(stored, chunks=left, reused=min(stored.reused, left), refused=min(stored.refused, left))
 
-    async def _store_once(self, work: _Work, found: _Found) -> None:
-        stored = Stored(len(found.rows), len(found.rows) if found.calls == 0 else 0, found.calls, found.tokens)
+    async def _store_once(self, work: _Work, rows: Sequence[_Row], stored: Stored) -> None:
         async with transaction(self._engine) as connection:
-            await chunks.store(connection, work.ref, [row[0] for row in found.rows], [row[1] for row in found.rows])
+            await chunks.store(connection, work.ref, [row[0] for row in rows], [row[1] for row in rows])
             await embedding.count(connection, work.ref, work.part, stored, now=self._now())
-            if found.calls_left is not None:
-                await embedding.expect_calls(connection, work.ref, work.part.shard, found.calls_left)
 
 
-async def in_lanes(batches: Sequence[_Batch], work: Callable[[_Batch], Awaitable[None]]) -> None:
+async def in_lanes(batches: Sequence[_Batch], work: Callable[[_Batch], Awaitable[int]]) -> list[int]:
     """Work on batches, three at a time. After a failure what is under way is settled, and nothing else is paid for."""
-    rest, failures = iter(batches), list[BaseException]()
+    rest, results, failures = iter(batches), list[int](), list[BaseException]()
 
     async def lane() -> None:
         for batch in rest:
             if failures:
                 return
             try:
-                await work(batch)
+                results.append(await work(batch))
             except Exception as error:  # noqa: BLE001  (raised below, when the other lane has settled)
                 failures.append(error)
 
     await asyncio.gather(*(lane() for _ in range(min(IN_FLIGHT, len(batches)))))
     if failures:
         raise failures[0]
+    return results

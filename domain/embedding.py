@@ -18,6 +18,13 @@ class Text(Generic[T]):
     holders: tuple[T, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Stands where a vector would: the model refuses the text, with this stable code."""
+
+    code: str
+
+
 def content_digest(content: str) -> bytes:
     """Name a text: two chunks of one digest have the same vector under the same model."""
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()

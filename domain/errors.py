@@ -325,10 +325,20 @@ class ProviderRateLimited(ProviderError):
     code = "provider_rate_limited"
 
 
+class ProviderQuotaExhausted(ProviderRateLimited):
+    """The quota of the day is used up; `retry_after` reaches to its reset."""
+
+    code = "quota_exhausted"
+
+
 class ProviderRejected(ProviderError):
     """The provider refuses the request as it stands (400, 404)."""
 
     code, retryable = "provider_rejected", False
+
+
+class ProviderInputRefused(ProviderRejected):
+    """The provider refuses the request, and one of its texts may be the cause."""
 
 
 class ProviderAuth(ProviderError):

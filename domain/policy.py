@@ -40,12 +40,13 @@ EXTRACT = Policy(attempt=timedelta(minutes=15), attempts=3, heartbeat=timedelta(
 # Splitting is pure and fast (60 ms for 300 pages), so it is a local step; a long one only holds a slot.
 CHUNK = Policy(attempt=timedelta(minutes=5), attempts=3)
 
-# A saturated provider is waited for, for hours: what is stored is kept, and only then a person is asked.
+# A saturated provider is waited for: what is stored is kept. A quota of the day resets within 24 hours; only
+# after that a person is asked.
 # One attempt embeds a shard of some 500 chunks; a dead worker's shard is taken over after 20 s.
 EMBED = Policy(
     attempt=timedelta(minutes=30),
     heartbeat=timedelta(seconds=20),
-    total=timedelta(hours=6),
+    total=timedelta(hours=30),
     first_pause=timedelta(seconds=1),
     longest_pause=timedelta(minutes=5),
 )

@@ -50,6 +50,11 @@ def rate_limited(retry_delay: str | None = "2s") -> Fault:
     return Fault("error", status=429, reason="RESOURCE_EXHAUSTED", retry_delay=retry_delay)
 
 
+def quota_of_the_day() -> Fault:
+    """As Gemini says it: a 429 whose RetryInfo names seconds, although the quota resets at midnight."""
+    return Fault("error", status=429, reason="QUOTA_PER_DAY", retry_delay="43s")
+
+
 def error(status: int, reason: str = "INTERNAL") -> Fault:
     """Answer an error; `reason` API_KEY_INVALID comes as Gemini's 400 with ErrorInfo."""
     return Fault("error", status=status, reason=reason)
@@ -131,6 +136,8 @@ class GeminiDouble:
     """Seconds before each delta."""
     embed_seconds: float = 0.0
     """Seconds before each batch of embeddings."""
+    refused_words: str = ""
+    """Refuse a batch with 400 where one of its texts holds these words; empty refuses none."""
     canned: bool = False
     """Answer one and the same vector for every text, at next to no cost of the double's own."""
     quota: int | None = None
@@ -162,7 +169,7 @@ class GeminiDouble:
     def reset(self) -> None:
         """Forget calls, faults and settings."""
         self.answer, self.pace, self.embed_seconds, self.most_at_once = None, 0.0, 0.0, 0
-        self.canned = False
+        self.canned, self.refused_words = False, ""
         self.quota, self.quota_seconds, self.quota_told, self.refused = None, 60.0, False, 0
         self.granted.clear()
         self.calls.clear()
@@ -209,7 +216,16 @@ class GeminiDouble:
             case "/_script":
                 self.script(body["endpoint"], *(Fault(**fault) for fault in body["faults"]))
             case "/_settings":
-                for name in ("answer", "pace", "embed_seconds", "canned", "quota", "quota_seconds", "quota_told"):
+                for name in (
+                    "answer",
+                    "pace",
+                    "embed_seconds",
+                    "canned",
+                    "quota",
+                    "quota_seconds",
+                    "quota_told",
+                    "refused_words",
+                ):
                     setattr(self, name, body.get(name, getattr(self, name)))
             case "/_release":
                 self.release.set()
@@ -227,7 +243,7 @@ class GeminiDouble:
 
     async def _answer(self, endpoint: str, model: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         queue = self._faults[endpoint]
-        fault = self._over_quota() or (queue.popleft() if queue else fine())
+        fault = self._over_quota() or (queue.popleft() if queue else self._usual(endpoint, body))
         if fault.kind == "dropped":
             raise _Drop
         if fault.kind == "error":
@@ -259,8 +275,12 @@ class GeminiDouble:
         self.granted.append(now)
         return None
 
+    def _usual(self, endpoint: str, body: dict[str, Any]) -> Fault:
+        texts = _texts(body) if endpoint == "embed" and self.refused_words else []
+        return error(400, "INVALID_ARGUMENT") if any(self.refused_words in text for text in texts) else fine()
+
     async def _embed(self, body: dict[str, Any], fault: Fault, writer: asyncio.StreamWriter) -> None:
-        texts = [request["content"]["parts"][0]["text"] for request in body["requests"]]
+        texts = _texts(body)
         width = body["requests"][0].get("outputDimensionality", 3072)
         if self.embed_seconds:
             await asyncio.sleep(self.embed_seconds)
@@ -338,6 +358,10 @@ class GeminiDouble:
         await self.release.wait()
 
 
+def _texts(body: dict[str, Any]) -> list[str]:
+    return [request["content"]["parts"][0]["text"] for request in body["requests"]]
+
+
 def embedding(text: str, width: int) -> list[float]:
     """Hash the words into a vector: texts that share words lie near each other. Not of unit length."""
     values = [0.0] * width
@@ -385,6 +409,13 @@ def _error_body(status: int, reason: str, retry_delay: str | None = None) -> dic
     details: list[dict[str, Any]] = []
     if retry_delay is not None:
         details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": retry_delay})
+    if reason == "QUOTA_PER_DAY":
+        violation = {
+            "quotaMetric": "generativelanguage.googleapis.com/embed_content_free_tier_requests",
+            "quotaId": "EmbedContentRequestsPerDayPerUserPerProjectPerModel-FreeTier",
+        }
+        details.append({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]})
+        reason = "RESOURCE_EXHAUSTED"
     if reason == "API_KEY_INVALID":
         details.append(
             {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "googleapis.com"}

@@ -3,20 +3,24 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 from google.genai import errors
 
+from adapters.clock import now
 from domain.errors import (
     ProviderAuth,
     ProviderError,
+    ProviderInputRefused,
     ProviderMalformed,
+    ProviderQuotaExhausted,
     ProviderRateLimited,
     ProviderRejected,
     SafetyBlocked,
 )
 
+_QUOTA_FAILURE = "type.googleapis.com/google.rpc.QuotaFailure"
 _RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 _KEY_SETTING = "CHATSPHERE_GEMINI_API_KEY"
 _KEY_REASONS = frozenset({"API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "API_KEY_EXPIRED", "ACCOUNT_STATE_INVALID"})
@@ -71,18 +75,48 @@ def _refusal(error: errors.APIError, *, model: str, setting: str) -> ProviderErr
             f"Gemini refused the key ({status}). Set {_KEY_SETTING} to a valid key whose project may use {model}, "
             "restart, then retry."
         )
+    if status == 429 and any(map(_is_of_the_day, details)):
+        return ProviderQuotaExhausted(
+            f"The day's quota of {model} is used up (429). It resets at midnight Pacific time, and the work goes on by "
+            "itself then. To go on sooner, raise the quota of the key's project.",
+            retry_after=until_reset(now()),
+        )
     if status == 429:
         return ProviderRateLimited(f"Gemini asks for a pause (429, {model}).", retry_after=_pause(error, details))
     if status == 404:
         return ProviderRejected(
             f"Gemini has no model named {model} (404). Set {setting} to one that it has, then retry."
         )
+    if status == 413 or (status == 400 and error.status == "INVALID_ARGUMENT"):
+        return ProviderInputRefused(_refused_as_it_stands(status, model=model, setting=setting))
     if 400 <= status < 500 and status not in (408, 499):
-        return ProviderRejected(
-            f"Gemini refused the request as it stands ({status}, {model}). Check that {setting} names a model for "
-            "this purpose and that your account and region may use it, then retry."
-        )
+        return ProviderRejected(_refused_as_it_stands(status, model=model, setting=setting))
     return ProviderError(f"Gemini failed ({status or 'no status'}, {model}).")
+
+
+def until_reset(moment: datetime) -> timedelta:
+    """Tell how long it is until the quotas of the day reset, and ten minutes more so that not all ask at once.
+
+    They do so at midnight Pacific time, which is 07:00 or 08:00 UTC; the later one suits both.
+    """
+    reset = moment.astimezone(UTC).replace(hour=8, minute=10, second=0, microsecond=0)
+    return (reset if reset > moment else reset + timedelta(days=1)) - moment
+
+
+def _refused_as_it_stands(status: int, *, model: str, setting: str) -> str:
+    return (
+        f"Gemini refused the request as it stands ({status}, {model}). Check that {setting} names a model for "
+        "this purpose and that your account and region may use it, then retry."
+    )
+
+
+def _is_of_the_day(detail: Mapping[str, object]) -> bool:
+    violations = detail.get("violations") if detail.get("@type") == _QUOTA_FAILURE else None
+    return isinstance(violations, list) and any(
+        "perday" in str(violation.get("quotaId", "")).lower()
+        for violation in violations
+        if isinstance(violation, Mapping)
+    )
 
 
 def _details(body: object) -> Iterator[Mapping[str, object]]:

@@ -12,7 +12,7 @@ from adapters.postgres.engine import copy_rows
 from adapters.postgres.tables import chunks
 from domain.chunks import PlannedChunk
 from domain.documents import IngestionRef
-from domain.embedding import content_digest
+from domain.embedding import Refused, content_digest
 from domain.ids import IngestionId, UserId, chunk_id
 from domain.ports import Vectors
 
@@ -22,6 +22,7 @@ AlreadyStored = asyncpg.UniqueViolationError
 _COLUMNS = [
     "ingestion_id", "ordinal", "id", "owner_id", "bot_id", "document_id", "content",
     "page_from", "page_to", "page_starts", "char_start", "char_end", "heading_path", "content_sha256", "embedding",
+    "embedding_error",
 ]  # fmt: skip
 
 _DELETE_SOME = text(
@@ -45,7 +46,10 @@ _KNOWN = text(
 
 
 async def store(
-    connection: AsyncConnection, ref: IngestionRef, planned: Sequence[PlannedChunk], vectors: Iterable[Vectors]
+    connection: AsyncConnection,
+    ref: IngestionRef,
+    planned: Sequence[PlannedChunk],
+    results: Iterable[Vectors | Refused],
 ) -> None:
     """Write one batch by COPY; each vector has shape (width,). Raises `AlreadyStored`."""
     rows: list[tuple[Any, ...]] = [
@@ -53,11 +57,15 @@ async def store(
             ref.ingestion_id, chunk.ordinal, chunk_id(ref.ingestion_id, chunk.ordinal),
             ref.owner_id, ref.bot_id, ref.document_id, chunk.content, chunk.page_from, chunk.page_to,
             list(chunk.page_starts), chunk.char_start, chunk.char_end, list(chunk.heading_path),
-            content_digest(chunk.content), HalfVector(vector),
+            content_digest(chunk.content), *_result(result),
         )
-        for chunk, vector in zip(planned, vectors, strict=True)
+        for chunk, result in zip(planned, results, strict=True)
     ]  # fmt: skip
     await copy_rows(connection, "chunks", _COLUMNS, rows)
+
+
+def _result(result: Vectors | Refused) -> tuple[HalfVector | None, str | None]:
+    return (None, result.code) if isinstance(result, Refused) else (HalfVector(result), None)
 
 
 async def known_vectors(

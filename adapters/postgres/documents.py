@@ -90,6 +90,13 @@ async def steps_of(connection: AsyncConnection, ingestion: IngestionId) -> list[
     return list(await connection.execute(query.order_by(*order)))
 
 
+async def refused_chunks(connection: AsyncConnection, ingestion: IngestionId, *, limit: int) -> list[Row[Any]]:
+    """List chunks that the model would not embed, the first ones only."""
+    shown = (chunks.c.id, chunks.c.ordinal, chunks.c.page_from, chunks.c.embedding_error)
+    refused = (chunks.c.ingestion_id == ingestion) & chunks.c.embedding_error.is_not(None)
+    return list(await connection.execute(select(*shown).where(refused).order_by(chunks.c.ordinal).limit(limit)))
+
+
 async def read_deletion(connection: AsyncConnection, owner: UserId, deletion: UUID) -> Row[Any]:
     """Read a receipt. Raises `NotFound`."""
     query = select(deletions).where(deletions.c.id == deletion, deletions.c.owner_id == owner)

@@ -3,7 +3,7 @@
 A shard's step has its own numbers (`ingestion_steps`), and the ingestion their sum.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import select, text
@@ -20,7 +20,9 @@ _STORED = text(
         SELECT id FROM documents WHERE id = :document FOR UPDATE
     ), counted AS (
         UPDATE ingestions SET stored_chunks = stored_chunks + :chunks, reused_chunks = reused_chunks + :reused,
-               model_calls = model_calls + :calls, model_tokens = model_tokens + :tokens, updated_at = :now
+               refused_chunks = refused_chunks + :refused, model_calls = model_calls + :calls,
+               model_calls_needed = model_calls_needed + :unforeseen, model_tokens = model_tokens + :tokens,
+               updated_at = :now
         FROM held
         WHERE ingestions.id = :ingestion AND ingestions.document_id = held.id AND epoch = :epoch
           AND status = 'running' AND plan_digest = :digest
@@ -28,11 +30,11 @@ _STORED = text(
     ), part AS (
         INSERT INTO ingestion_steps AS s
                (ingestion_id, step, part, state, model_calls, model_calls_needed, model_tokens, first_started_at)
-        SELECT :ingestion, :step, :part, 'running', :calls, :planned, :tokens, :started FROM counted
+        SELECT :ingestion, :step, :part, 'running', :calls, CAST(:planned AS integer) + CAST(:unforeseen AS integer), :tokens, :started FROM counted
         ON CONFLICT (ingestion_id, step, part) DO UPDATE SET
                model_calls = s.model_calls + excluded.model_calls,
                model_tokens = s.model_tokens + excluded.model_tokens,
-               model_calls_needed = coalesce(s.model_calls_needed, s.model_calls + excluded.model_calls_needed)
+               model_calls_needed = coalesce(s.model_calls_needed, s.model_calls + :planned) + :unforeseen
     ), shown AS (
         UPDATE documents SET chunks_done = stored_chunks, updated_at = :now,
                stage = CASE WHEN stored_chunks = planned_chunks THEN 'publishing' ELSE 'embedding' END
@@ -40,20 +42,6 @@ _STORED = text(
         WHERE id = :document AND current_ingestion_id = :ingestion AND status <> 'deleting'
     )
     SELECT pg_notify('documents', :payload) FROM counted
-    """
-)
-
-_EXPECT = text(
-    """
-    WITH changed AS (
-        UPDATE ingestion_steps s SET model_calls_needed = s.model_calls + :left
-        FROM ingestion_steps was
-        WHERE s.ingestion_id = :ingestion AND s.step = :step AND s.part = :part
-          AND was.ingestion_id = s.ingestion_id AND was.step = s.step AND was.part = s.part
-        RETURNING s.model_calls_needed - was.model_calls_needed AS difference
-    )
-    UPDATE ingestions SET model_calls_needed = model_calls_needed + changed.difference
-    FROM changed WHERE ingestions.id = :ingestion
     """
 )
 
@@ -70,12 +58,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What one transaction stores: chunks, how many of them took their vector from another, and what was paid."""
+    """What one transaction stores: chunks, how many of them have another's vector or none, and what was paid.
+
+    `unforeseen` calls are needed beside those that the record expects; fewer than expected are negative.
+    """
 
     chunks: int
-    reused: int
-    calls: int
-    tokens: int
+    reused: int = 0
+    refused: int = 0
+    calls: int = 0
+    tokens: int = 0
+    unforeseen: int = 0
 
 
 async def count(connection: AsyncConnection, ref: IngestionRef, part: Part, stored: Stored, *, now: datetime) -> None:
@@ -87,8 +80,8 @@ async def count(connection: AsyncConnection, ref: IngestionRef, part: Part, stor
     values = {
         "document": ref.document_id, "ingestion": ref.ingestion_id, "epoch": ref.epoch, "digest": part.digest,
         "step": EMBED.name, "part": part.shard, "planned": part.planned_calls, "started": part.started_at,
-        "chunks": stored.chunks, "reused": stored.reused, "calls": stored.calls, "tokens": stored.tokens,
-        "now": now, "payload": str(ref.document_id),
+        "now": now, **asdict(stored),
+        "payload": str(ref.document_id),
     }  # fmt: skip
     if (await connection.execute(_STORED, values)).one_or_none() is None:
         raise IngestionClosed("The ingestion has ended, or a newer version took its place.")
@@ -102,9 +95,3 @@ async def calls_expected(connection: AsyncConnection, ref: IngestionRef, shard: 
     )
     row = (await connection.execute(query)).one_or_none()
     return planned if row is None or row.model_calls_needed is None else row.model_calls_needed - row.model_calls
-
-
-async def expect_calls(connection: AsyncConnection, ref: IngestionRef, shard: int, left: int) -> None:
-    """Record how many more calls a shard needs. Comes after `count`, which holds the document's row."""
-    values = {"ingestion": ref.ingestion_id, "step": EMBED.name, "part": shard, "left": left}
-    await connection.execute(_EXPECT, values)

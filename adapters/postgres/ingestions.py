@@ -121,7 +121,7 @@ async def publish(connection: AsyncConnection, ref: IngestionRef, *, now: dateti
     await _set(connection, ref, {"status": IngestionStatus.PUBLISHED, "finished_at": now, "updated_at": now})
     active = {
         "active_ingestion_id": ref.ingestion_id, "embedding_model": row.embedding_model, "page_count": row.pages,
-        "chunk_count": stored, "ready_at": now, "updated_at": now,
+        "chunk_count": stored, "refused_chunks": row.refused_chunks, "ready_at": now, "updated_at": now,
     }  # fmt: skip
     await connection.execute(update(documents).where(documents.c.id == ref.document_id).values(active))
     ready = {"status": DocumentStatus.READY, "stage": None, "chunks_done": stored, "chunks_total": stored}

@@ -42,6 +42,7 @@ _SEARCH = text(
             SELECT c.ingestion_id, c.ordinal, c.embedding <=> CAST(:vector AS halfvec) AS distance
             FROM readable r JOIN chunks c ON c.ingestion_id = r.ingestion_id
             WHERE CAST(:use_vectors AS boolean) AND r.comparable AND c.owner_id = :owner AND c.bot_id = :bot
+              AND c.embedding IS NOT NULL
             ORDER BY distance, c.ingestion_id, c.ordinal
             LIMIT :depth
         ) AS near

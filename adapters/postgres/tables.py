@@ -169,6 +169,7 @@ documents = Table(
     Column("embedding_model", Text),
     Column("page_count", Integer),
     Column("chunk_count", Integer),
+    Column("refused_chunks", Integer, nullable=False, server_default="0"),  # without a vector
     _time("ready_at"),
     # Of what runs:
     Column("status", Text, nullable=False, server_default="pending"),

@@ -27,6 +27,7 @@ from api.schemas.documents import (
     LastError,
     ModelCalls,
     PendingStep,
+    RefusedChunk,
     StepRecord,
     WorkflowLink,
 )
@@ -47,6 +48,7 @@ data: {"id":"0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d","status":"processing","stage"
 """
 _POLL = 2.0  # covers a notification that was lost
 _PATIENCE = 2.0
+_REFUSED_SHOWN = 100
 _ERRORS = responses(400, 401, 403, 404, 409)
 
 
@@ -119,6 +121,7 @@ async def get_ingestion(document_id: UUID, user: Reader, adapters: AdaptersDep, 
         row = await documents.read(connection, user.id, document)
         ingestion = await documents.read_ingestion(connection, IngestionId(row.current_ingestion_id))
         steps = await documents.steps_of(connection, IngestionId(ingestion.id))
+        refused = await documents.refused_chunks(connection, IngestionId(ingestion.id), limit=_REFUSED_SHOWN)
     retries = [each.next_retry_at for each in pending or [] if each.next_retry_at is not None]
     return Ingestion(
         id=ingestion.id,
@@ -135,6 +138,9 @@ async def get_ingestion(document_id: UUID, user: Reader, adapters: AdaptersDep, 
         model_tokens=ingestion.model_tokens,
         chunks_stored=ingestion.stored_chunks,
         chunks_planned=ingestion.planned_chunks,
+        chunks_reused=ingestion.reused_chunks,
+        chunks_refused=ingestion.refused_chunks,
+        refused_chunks=[RefusedChunk.of(each) for each in refused],
         embedding_model=ingestion.embedding_model,
         workflow=WorkflowLink(
             id=ingestion_run(document),

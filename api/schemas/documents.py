@@ -49,6 +49,7 @@ _DOCUMENT: dict[str, Any] = {
     "version": 1,
     "page_count": None,
     "chunk_count": None,
+    "refused_chunks": 0,
     "last_error": {"code": "no_text", "message": "The PDF has no text. Upload a searchable version (OCR)."},
     "created_at": "2026-11-21T12:00:00Z",
     "updated_at": "2026-11-21T12:00:02Z",
@@ -79,6 +80,12 @@ class Document(Answer):
     version: int
     page_count: Annotated[int | None, Field(description="Of the version that answers.")]
     chunk_count: Annotated[int | None, Field(description="Of the version that answers.")]
+    refused_chunks: Annotated[
+        int,
+        Field(
+            description="Of `chunk_count`: those that the model would not embed. Keywords find them; the flight record names them."
+        ),
+    ]
     last_error: LastError | None
     created_at: datetime
     updated_at: datetime
@@ -141,6 +148,7 @@ _CHUNK: dict[str, Any] = {
     "char_start": 0,
     "char_end": 34,
     "heading_path": ["Leave"],
+    "embedding_error": None,
 }
 
 
@@ -158,6 +166,7 @@ class Chunk(Answer):
     char_start: Annotated[int, Field(description="In the extracted text, in characters.")]
     char_end: int
     heading_path: list[str]
+    embedding_error: Annotated[str | None, Field(description="Set where the model would not embed it.")]
 
     @classmethod
     def of(cls, row: Row[Any]) -> "Chunk":
@@ -186,6 +195,27 @@ class PendingStep(Answer):
     running: bool
     next_retry_at: datetime | None
     last_error: LastError | None
+
+
+class RefusedChunk(Answer):
+    """A chunk that the model would not embed: keyword search finds it, vector search does not."""
+
+    chunk_id: UUID
+    ordinal: int
+    page: int | None
+    code: Annotated[str, Field(examples=["provider_rejected"])]
+    message: str
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> "RefusedChunk":
+        """Render a chunk's row."""
+        where = (
+            "The model refuses this text"
+            if row.page_from is None
+            else f"The model refuses a text of page {row.page_from}"
+        )
+        message = f"{where}. Keywords find it; change it in a new version of the document to have it embedded."
+        return cls(chunk_id=row.id, ordinal=row.ordinal, page=row.page_from, code=row.embedding_error, message=message)
 
 
 class ModelCalls(Answer):
@@ -238,6 +268,18 @@ _FLIGHT: dict[str, Any] = {
     "model_tokens": 52000,
     "chunks_stored": 300,
     "chunks_planned": 807,
+    "chunks_reused": 0,
+    "chunks_refused": 1,
+    "refused_chunks": [
+        {
+            "chunk_id": "9b1c2d3e-4f50-5a6b-8c7d-8e9fa0b1c2d3",
+            "ordinal": 17,
+            "page": 6,
+            "code": "provider_rejected",
+            "message": "The model refuses a text of page 6. Keywords find it; change it in a new version of the document "
+            "to have it embedded.",
+        }
+    ],
     "embedding_model": "gemini-embedding-001",
     "workflow": {
         "id": "ingest/0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d",
@@ -270,6 +312,9 @@ class Ingestion(Answer):
     model_tokens: int
     chunks_stored: int
     chunks_planned: int | None
+    chunks_reused: Annotated[int, Field(description="Stored without a call: another chunk of yours had the same text.")]
+    chunks_refused: int
+    refused_chunks: Annotated[list[RefusedChunk], Field(description="The first hundred of `chunks_refused`.")]
     embedding_model: str | None
     workflow: WorkflowLink
     created_at: datetime

@@ -145,6 +145,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("import_id", "position", name=op.f("pk_import_items")),
     )
+    op.add_column("documents", sa.Column("refused_chunks", sa.Integer(), server_default="0", nullable=False))
     op.add_column("chunks", sa.Column("content_sha256", sa.LargeBinary(), nullable=True))
     op.add_column("chunks", sa.Column("embedding_error", sa.Text(), nullable=True))
     op.alter_column("chunks", "embedding", nullable=True)
@@ -191,6 +192,7 @@ def downgrade() -> None:
     op.drop_column("ingestion_steps", "model_calls")
     op.drop_column("documents", "encoding")
     op.drop_column("documents", "fetched_at")
+    op.drop_column("documents", "refused_chunks")
     op.drop_column("documents", "last_modified")
     op.drop_column("documents", "etag")
     op.drop_column("documents", "source_url")

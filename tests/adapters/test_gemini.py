@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import httpx2
@@ -15,13 +15,16 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from adapters.models.gemini import GeminiEmbedder, GeminiGenerator, open_gemini
+from adapters.models.gemini_errors import until_reset
 from adapters.settings import Settings
 from domain.citations import verify
 from domain.conversation import ChatMessage, Role
 from domain.errors import (
     ProviderAuth,
     ProviderError,
+    ProviderInputRefused,
     ProviderMalformed,
+    ProviderQuotaExhausted,
     ProviderRateLimited,
     ProviderRejected,
     SafetyBlocked,
@@ -184,7 +187,8 @@ FAILURES = [
     (g.error(500), ProviderError, None),
     (g.error(503, "UNAVAILABLE"), ProviderError, None),
     (g.error(504, "DEADLINE_EXCEEDED"), ProviderError, None),
-    (g.error(400, "INVALID_ARGUMENT"), ProviderRejected, None),
+    (g.error(400, "INVALID_ARGUMENT"), ProviderInputRefused, None),
+    (g.error(413, "INVALID_ARGUMENT"), ProviderInputRefused, None),
     (g.error(400, "FAILED_PRECONDITION"), ProviderRejected, None),
     (g.error(404, "NOT_FOUND"), ProviderRejected, None),
     (g.error(400, "API_KEY_INVALID"), ProviderAuth, None),
@@ -249,6 +253,25 @@ async def test_a_provider_that_is_silent_is_given_up(double: g.GeminiDouble) -> 
             await embedder.embed_query("q")
         with pytest.raises(ProviderError, match="in time"):
             await read(generator)
+
+
+@pytest.mark.parametrize("endpoint", ["embed", "generate"])
+async def test_a_quota_of_the_day_is_told_apart_and_waits_for_its_reset(
+    double: g.GeminiDouble, models: tuple[GeminiEmbedder, GeminiGenerator], endpoint: g.Endpoint
+) -> None:
+    double.script(endpoint, g.quota_of_the_day())
+    with pytest.raises(ProviderQuotaExhausted, match="midnight") as caught:
+        await (models[0].embed_query("q") if endpoint == "embed" else read(models[1]))
+    assert caught.value.retry_after is not None
+    assert timedelta(0) < caught.value.retry_after <= timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("moment", "hours"), [("07:10", 1), ("08:10", 24), ("08:11", 24 - 1 / 60), ("23:10", 9), ("00:10", 8)]
+)
+def test_quotas_reset_once_a_day(moment: str, hours: float) -> None:
+    wait = until_reset(datetime.fromisoformat(f"2026-07-01T{moment}:00+00:00"))
+    assert wait == timedelta(hours=hours)
 
 
 # Failures of embeddings

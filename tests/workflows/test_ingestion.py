@@ -1,6 +1,7 @@
 """`IngestDocument` on the time-skipping server, replayed at every task."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
@@ -17,6 +18,7 @@ from domain.errors import (
     IngestionClosed,
     NoText,
     ProviderAuth,
+    ProviderQuotaExhausted,
     ProviderRejected,
 )
 from domain.steps import Closed, CloseIngestion, ParkIngestion
@@ -58,6 +60,16 @@ async def test_a_step_is_tried_again_before_anyone_is_asked(temporal_env: Workfl
     async with workers(temporal_env.client, fakes):
         await (await start(temporal_env.client, a_ref())).result()
     assert fakes.calls == ["begin", "extract", "extract", "extract", "chunk", "embed 0", "publish"]
+
+
+async def test_a_quota_of_the_day_is_waited_for_without_asking_anyone(temporal_env: WorkflowEnvironment) -> None:
+    fakes, began = FakeSteps(), await temporal_env.get_current_time()
+    reset = timedelta(hours=24)
+    fakes.script["embed 0"] = [ProviderQuotaExhausted("Used up.", retry_after=reset)]
+    async with workers(temporal_env.client, fakes):
+        await (await start(temporal_env.client, a_ref())).result()
+    assert fakes.calls == ["begin", "extract", "chunk", "embed 0", "embed 0", "publish"]
+    assert await temporal_env.get_current_time() - began >= reset
 
 
 @pytest.mark.parametrize(
