@@ -21,10 +21,9 @@ from adapters.wiring import Adapters
 from api.dependencies import AdaptersDep, Reader, SettingsDep, Writer
 from api.errors import responses
 from api.idempotency import Once, OnceDep
-from api.schemas.documents import (
-    Document,
+from api.schemas.documents import Document, LastError
+from api.schemas.ingestions import (
     Ingestion,
-    LastError,
     ModelCalls,
     PendingStep,
     RefusedChunk,

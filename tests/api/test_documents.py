@@ -100,6 +100,7 @@ async def test_chunks_are_listed_by_their_place(owner: Caller, engine: AsyncEngi
     ]
     assert set(first["data"][0]) == {
         "id", "document_id", "ordinal", "content", "page_from", "page_to", "char_start", "char_end", "heading_path",
+        "embedding_error",
     }  # fmt: skip
     pending = await a_document(owner)
     assert (await owner.http.get(f"/api/v1/documents/{pending['id']}/chunks")).json()["data"] == []
