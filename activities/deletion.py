@@ -79,7 +79,8 @@ class Deletion:
                 await deletions.hide_bot(connection, ref.bot_id, now=self._now())
             # What runs a crawl would add documents to those that are counted here.
             if (
-                await self._purge_crawls(ref)
+                await self._end_imports(ref)
+                or await self._purge_crawls(ref)
                 or await self._purge_documents(ref)
                 or await self._purge_conversations(ref)
                 or not await self._drop(ref)
@@ -99,6 +100,17 @@ class Deletion:
         async with transaction(self._engine) as connection:
             await crawl_housekeeping.delete_crawls(connection, crawls)
         return bool(crawls)
+
+    async def _end_imports(self, ref: DeletionRef) -> bool:
+        """Stop the bot's imports, so that nothing more comes in, and drop what they keep for themselves."""
+        async with transaction(self._engine) as connection:
+            found = await deletions.imports_of(connection, ref.bot_id)
+        await self._stop([runs.import_run(import_id) for import_id in found])
+        for import_id in found:
+            await self._blobs.delete_prefix(blobs.import_prefix(import_id))
+            async with transaction(self._engine) as connection:
+                await deletions.delete_import(connection, import_id)
+        return bool(found)
 
     async def _purge_documents(self, ref: DeletionRef) -> bool:
         async with transaction(self._engine) as connection:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -44,6 +45,7 @@ _PATIENCE = timedelta(minutes=2)
 
 _Batch = list[Text[PlannedChunk]]
 _Row = tuple[PlannedChunk, Vectors | Refused]
+BatchT = TypeVar("BatchT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class Embedding:
             await embedding.count(connection, work.ref, work.part, stored, now=self._now())
 
 
-async def in_lanes(batches: Sequence[_Batch], work: Callable[[_Batch], Awaitable[int]]) -> list[int]:
+async def in_lanes(batches: Sequence[BatchT], work: Callable[[BatchT], Awaitable[int]]) -> list[int]:
     """Work on batches, three at a time. After a failure what is under way is settled, and nothing else is paid for."""
     rest, results, failures = iter(batches), list[int](), list[BaseException]()
 

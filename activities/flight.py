@@ -10,17 +10,17 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from adapters.postgres import flight
+from adapters.postgres import flight, pack_flight, packs
 from adapters.postgres.engine import transaction
 from adapters.postgres.flight import Attempt, Failure
 from domain.documents import IngestionRef
 from domain.errors import DomainError, IngestionClosed
 from domain.ingestion import attempt_sequence
-from domain.steps import CHUNK, EMBED, EXTRACT, PUBLISH, EmbedShard
+from domain.steps import CHUNK, EMBED, EMBED_PACK, EXTRACT, EXTRACT_PACK, PUBLISH, EmbedPack, EmbedShard, PackRef
 
 log = structlog.get_logger(__name__)
 
-RECORDED = frozenset(step.name for step in (EXTRACT, CHUNK, EMBED, PUBLISH))
+RECORDED = frozenset(step.name for step in (EXTRACT, CHUNK, EMBED, PUBLISH, EXTRACT_PACK, EMBED_PACK))
 
 
 def this_attempt(part: int = 0) -> Attempt:
@@ -42,13 +42,23 @@ class FlightRecorder(Interceptor):
 
     async def failed(self, given: object, error: Exception) -> None:
         """Record one failed attempt, as well as it goes: the failure itself must reach Temporal."""
+        if isinstance(given, PackRef | EmbedPack):
+            return await self._pack_failed(PackRef(ref=given.ref, pack=given.pack), error)
         part = given.shard if isinstance(given, EmbedShard) else 0
         ref = given.ref if isinstance(given, EmbedShard) else given
         if not isinstance(ref, IngestionRef) or isinstance(error, IngestionClosed):
-            return
+            return None
         try:
             async with transaction(self._engine) as connection:
                 await flight.record(connection, ref, this_attempt(part), now=self._now(), failure=_failure(error))
+        except (SQLAlchemyError, OSError) as lost:
+            log.warning("flight_record_lost", reason=type(lost).__name__)
+
+    async def _pack_failed(self, pack: PackRef, error: Exception) -> None:
+        try:
+            async with transaction(self._engine) as connection:
+                ids = [each.ref.ingestion_id for each in await packs.documents_of(connection, pack)]
+                await pack_flight.record(connection, ids, this_attempt(), now=self._now(), failure=_failure(error))
         except (SQLAlchemyError, OSError) as lost:
             log.warning("flight_record_lost", reason=type(lost).__name__)
 

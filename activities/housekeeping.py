@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.client import Client
 
-from adapters.postgres import crawl_housekeeping, expiry, housekeeping
+from activities.imports import end_import
+from adapters.postgres import crawl_housekeeping, expiry, housekeeping, lost_imports
 from adapters.postgres.engine import transaction
 from adapters.temporal.runs import (
     cancel_run,
@@ -18,12 +19,13 @@ from adapters.temporal.runs import (
     open_runs,
     start_crawl,
     start_deletion,
+    start_import,
     start_ingestion,
     start_turn,
 )
 from domain import blobs, runs, steps
 from domain.ports import BlobStore
-from domain.steps import HousekeepingTick, Swept
+from domain.steps import EndImport, HousekeepingTick, Swept
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +66,11 @@ class Housekeeping:
             crawls = await crawl_housekeeping.pending_crawls(connection, before=before, limit=STARTS)
             unwanted = await housekeeping.unwanted_runs(connection, before=before, limit=STARTS)
             unwanted_crawls = await crawl_housekeeping.unwanted_crawls(connection, before=before, limit=STARTS)
+            imports = await lost_imports.pending(connection, before=before, limit=STARTS)
+            unwanted_imports = await lost_imports.unwanted(connection, before=before, limit=STARTS)
+            strays = await lost_imports.release_strays(connection, before=before, limit=STARTS, now=self._now())
+        for import_id, run_id in unwanted_imports:
+            await cancel_run(self._temporal, runs.import_run(import_id), run_id=run_id)
         for run in unwanted:
             await cancel_run(self._temporal, runs.ingestion_run(run.document_id), run_id=run.run_id)
         for crawl in unwanted_crawls:
@@ -75,7 +82,8 @@ class Housekeeping:
             [
                 *(start_deletion(self._temporal, ref) for ref in deletions),
                 *(start_turn(self._temporal, ref) for ref in turns),
-                *(start_ingestion(self._temporal, ref) for ref in ingestions),
+                *(start_ingestion(self._temporal, ref) for ref in [*ingestions, *strays]),
+                *(start_import(self._temporal, ref) for ref in imports),
                 *(start_crawl(self._temporal, ref) for ref in crawls),
             ]
         )
@@ -91,8 +99,10 @@ class Housekeeping:
             documents = await housekeeping.unfinished_documents(connection, before=before)
             turns = await housekeeping.unfinished_turns(connection, before=before)
             crawls = await crawl_housekeeping.unfinished_crawls(connection, before=before)
+            imports = await lost_imports.at_work(connection, before=before)
         count = await self._close_documents(documents) + await self._close_turns(turns)
         count += await self._close_crawls(crawls)
+        count += await self._close_imports(imports)
         if count:
             log.warning("orphans_closed", count=count)
         return Swept(count=count)
@@ -116,6 +126,7 @@ class Housekeeping:
         if self._collected_at is not None and now - self._collected_at < KEPT:
             return 0
         count = await self._collect_chunks(now - KEPT) + await self._collect_blobs(now - KEPT)
+        count += await self._collect_imports(now - KEPT)
         self._collected_at = now
         return count
 
@@ -144,6 +155,18 @@ class Housekeeping:
                 count += (await self._blobs.delete_prefix(blobs.document_prefix(document))).blobs
             gone = {str(document) for document in unowned}
             count += await self._collect_versions([name for name, _ in batch if name not in gone], before=before)
+        return count
+
+    async def _collect_imports(self, before: datetime) -> int:
+        """Delete archives that were not accepted, and plans of packs whose import has ended."""
+        count = 0
+        folders = [folder async for folder in self._blobs.folders(blobs.IMPORTS)]
+        for batch in _batches(folders, EXPIRY_BATCH):
+            async with transaction(self._engine) as connection:
+                names = [name for name, changed in batch if changed < before]
+                gone = await expiry.without_import(connection, names)
+            for import_id in gone:
+                count += (await self._blobs.delete_prefix(blobs.import_prefix(import_id))).blobs
         return count
 
     async def _collect_versions(self, documents: Sequence[str], *, before: datetime) -> int:
@@ -183,6 +206,12 @@ class Housekeeping:
             async with transaction(self._engine) as connection:
                 closed += await crawl_housekeeping.lose_crawl(connection, row, now=self._now())
         return closed
+
+    async def _close_imports(self, seen: Iterable[EndImport]) -> int:
+        lost = await self._without_run(seen, runs.IMPORT_DOCUMENTS, lambda how: runs.import_run(how.ref.import_id))
+        for how in lost:
+            await end_import(self._engine, how, self._now, batch=CLOSINGS)
+        return len(lost)
 
     async def _without_run(self, rows: Iterable[RowT], workflow: str, run_of: Callable[[RowT], str]) -> list[RowT]:
         """Keep the rows whose run is not open. One listing spares a question for each that is; it may

@@ -16,16 +16,21 @@ from activities.extraction import Extraction
 from activities.flight import FlightRecorder
 from activities.generation import Generation
 from activities.housekeeping import Housekeeping
+from activities.imports import Imports
 from activities.ingestion import Ingestion
 from activities.interceptor import ErrorInterceptor
+from activities.pack_embedding import PackEmbedding
+from activities.pack_reading import PackReading
 from activities.retrieval import Retrieval
+from activities.unpacking import Unpacking
 from adapters.clock import now
-from adapters.wiring import Adapters, extraction_limits
+from adapters.wiring import Adapters, archive_limits, extraction_limits
 from domain.steps import STEPS, Queue
 
 CAPABILITIES = (
     Ingestion, Extraction, Chunking, Embedding, Conversation, Retrieval, Generation, Crawling, Deletion,
     Housekeeping,
+    Imports, PackReading, PackEmbedding, Unpacking,
 )  # fmt: skip
 
 
@@ -51,7 +56,13 @@ def activities_of(adapters: Adapters, queue: Queue) -> list[Callable[..., Any]]:
         ),
         Deletion(engine, blobs, adapters.temporal, now),
         Housekeeping(engine, blobs, adapters.temporal, now),
-    )
+        Imports(engine, blobs, adapters.temporal, now),
+        PackReading(
+            engine, blobs, adapters.extractor, adapters.embedder, adapters.temporal, extraction_limits(settings), sizes, now
+        ),
+        PackEmbedding(engine, blobs, adapters.embedder, adapters.temporal, now),
+        Unpacking(engine, blobs, archive_limits(settings), now),
+    )  # fmt: skip
     served = {step.name for step in STEPS if step.queue is queue}
     return [method for capability in built for name, method in _activities(capability) if name in served]
 

@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     fetch_seconds: float = Field(default=30.0, gt=0, le=300)
     fetch_allowed_networks: str = ""
     crawl_delay_seconds: float = Field(default=0.5, ge=0, le=60)  # between two requests to a site
+    import_max_bytes: int = Field(default=2 << 30, ge=1)  # all files together, and what an archive unpacks to
+    import_max_files: int = Field(default=10_000, ge=1)
     access_token_lifetime: timedelta = timedelta(minutes=30)
     refresh_token_lifetime: timedelta = timedelta(days=30)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from adapters.archives import ArchiveLimits
 from adapters.blobs import FolderBlobStore
 from adapters.clock import now
 from adapters.extraction.extractor import SubprocessExtractor
@@ -95,3 +96,10 @@ def extraction_limits(settings: Settings) -> ExtractionLimits:
 def fetch_limits(settings: Settings) -> FetchLimits:
     """Give the fetcher's slice of the settings: a page may have as many bytes as an upload."""
     return FetchLimits(bytes=settings.max_upload_bytes, seconds=settings.fetch_seconds)
+
+
+def archive_limits(settings: Settings) -> ArchiveLimits:
+    """Give the imports' slice of the settings."""
+    return ArchiveLimits(
+        files=settings.import_max_files, file_bytes=settings.max_upload_bytes, total_bytes=settings.import_max_bytes
+    )

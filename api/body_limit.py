@@ -8,14 +8,16 @@ from domain.errors import PayloadTooLarge
 
 JSON_BYTES = 1 << 20
 MULTIPART_OVERHEAD = 64 << 10
+IMPORT_OVERHEAD = 16 << 20  # headers of 10,000 parts with long names
 
 
 class BodyLimit:
     """Let uploads be large, every other body small. Uploads count their file's own bytes as well."""
 
-    def __init__(self, app: ASGIApp, upload_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, upload_bytes: int, import_bytes: int) -> None:
         self._app = app
         self._upload_bytes = upload_bytes
+        self._import_bytes = import_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,6 +46,8 @@ class BodyLimit:
             return 6 * self._upload_bytes + JSON_BYTES
         if path.endswith(("/documents", "/file")):
             return self._upload_bytes + MULTIPART_OVERHEAD
+        if path.endswith("/imports"):
+            return self._import_bytes + IMPORT_OVERHEAD
         return JSON_BYTES
 
 

@@ -23,6 +23,7 @@ from api.routes import (
     crawls,
     deletions,
     documents,
+    imports,
     ingestions,
     search,
     service,
@@ -44,6 +45,7 @@ _TAGS = [
     {"name": "Bots", "description": "What answers, and how."},
     {"name": "Documents", "description": "What is answered from: upload, progress, repair, deletion."},
     {"name": "Crawls", "description": "Sites that are gone through page by page."},
+    {"name": "Imports", "description": "Many documents at once: progress, retry, cancel."},
     {"name": "Conversations", "description": "Questions and answers with citations."},
     {"name": "Search", "description": "Passages without an answer."},
     {"name": "Service", "description": "For operators."},
@@ -86,7 +88,7 @@ def create_app(settings: Settings | None = None, adapters: Adapters | None = Non
     errors.install(app)
     idempotency.install(app)
     # The last added is the outermost.
-    app.add_middleware(BodyLimit, upload_bytes=settings.max_upload_bytes)
+    app.add_middleware(BodyLimit, upload_bytes=settings.max_upload_bytes, import_bytes=settings.import_max_bytes)
     app.add_middleware(CountRequests, metrics=metrics)
     app.add_middleware(RequestId, internal_error=_internal_error)
     trace_requests(app, telemetry)
@@ -104,6 +106,7 @@ def _version_1() -> APIRouter:
         crawls,
         documents,
         ingestions,
+        imports,
         deletions,
         conversations,
         turns,

@@ -1,9 +1,11 @@
 """Names of blobs. Everything of a document lies under one prefix, so that a deletion finds it."""
 
-from domain.ids import DocumentId, IngestionId
+from domain.ids import DocumentId, ImportId, IngestionId
 
 DOCUMENTS = "documents/"
 """The prefix of all documents."""
+IMPORTS = "imports/"
+"""The prefix of all imports."""
 
 
 def document_prefix(document_id: DocumentId) -> str:
@@ -34,3 +36,33 @@ def shard_key(document_id: DocumentId, ingestion_id: IngestionId, shard: int) ->
 def derived_prefix(document_id: DocumentId, ingestion_id: IngestionId) -> str:
     """What an ingestion made for itself: pages and plan."""
     return f"documents/{document_id}/{ingestion_id}/derived/"
+
+
+def import_prefix(import_id: ImportId) -> str:
+    """All that an import keeps for itself; its documents' bytes lie under theirs."""
+    return f"imports/{import_id}/"
+
+
+def archive_key(import_id: ImportId) -> str:
+    """The archive as it was uploaded, until it is unpacked."""
+    return f"imports/{import_id}/upload/archive"
+
+
+def archive_prefix(import_id: ImportId) -> str:
+    """The archive alone, without the plans of packs."""
+    return f"imports/{import_id}/upload/"
+
+
+def packs_prefix(import_id: ImportId) -> str:
+    """The plans of all packs."""
+    return f"imports/{import_id}/packs/"
+
+
+def pack_prefix(import_id: ImportId, pack: int) -> str:
+    """All plans of one pack."""
+    return f"imports/{import_id}/packs/{pack:06d}/"
+
+
+def pack_key(import_id: ImportId, pack: int, plan: str) -> str:
+    """One plan of a pack, named by its digest: one JSON object a document and line."""
+    return f"imports/{import_id}/packs/{pack:06d}/{plan}.jsonl"

@@ -165,6 +165,18 @@ class CorruptFile(InvalidInput):
     code = "corrupt_file"
 
 
+class CorruptArchive(InvalidInput):
+    """An archive that cannot be read to its end."""
+
+    code = "corrupt_archive"
+
+
+class ArchiveLimit(InvalidInput):
+    """An archive of more entries, or more bytes when it is unpacked, than is allowed."""
+
+    code = "archive_limit"
+
+
 class EncryptedFile(InvalidInput):
     """A file that opens with a password only."""
 

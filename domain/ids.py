@@ -14,6 +14,7 @@ MessageId = NewType("MessageId", UUID)
 TurnId = NewType("TurnId", UUID)
 CrawlId = NewType("CrawlId", UUID)
 CrawlPageId = NewType("CrawlPageId", UUID)
+ImportId = NewType("ImportId", UUID)
 
 
 def chunk_id(ingestion_id: IngestionId, ordinal: int) -> ChunkId:

@@ -70,6 +70,8 @@ FETCH = Policy(
     first_pause=timedelta(seconds=1),
     longest_pause=timedelta(minutes=1),
 )
+# Thousands of files are written one by one; what is unpacked stays, so that another attempt goes on there.
+UNPACK = Policy(attempt=timedelta(hours=2), attempts=5, heartbeat=timedelta(seconds=30))
 
 # Milliseconds of database work that must happen: short attempts, no end.
 DATABASE = Policy(attempt=timedelta(seconds=10), first_pause=timedelta(milliseconds=100))

@@ -1,12 +1,13 @@
 """Workflow names and ids. An id follows from what the run is for, so that none runs twice."""
 
-from domain.ids import BotId, ConversationId, CrawlId, DocumentId
+from domain.ids import BotId, ConversationId, CrawlId, DocumentId, ImportId
 
 INGEST_DOCUMENT = "IngestDocument"
 ANSWER_TURN = "AnswerTurn"
 DELETE_DOCUMENT = "DeleteDocument"
 DELETE_BOT = "DeleteBot"
 CRAWL_SITE = "CrawlSite"
+IMPORT_DOCUMENTS = "ImportDocuments"
 HOUSEKEEPING = "Housekeeping"
 HOUSEKEEPING_ID = "housekeeping"
 
@@ -17,6 +18,7 @@ ABANDON_UPDATE = "abandon"
 CHAT_PRIORITY = 1
 DELETE_PRIORITY = 3
 INGEST_PRIORITY = 4
+IMPORT_PRIORITY = 5
 
 
 def ingestion_run(document_id: DocumentId) -> str:
@@ -37,3 +39,8 @@ def crawl_run(crawl_id: CrawlId) -> str:
 def deletion_run(target: DocumentId | BotId) -> str:
     """Name the run that deletes a document or a bot."""
     return f"delete/{target}"
+
+
+def import_run(import_id: ImportId) -> str:
+    """Name the one run that may work on this import."""
+    return f"import/{import_id}"

@@ -13,7 +13,7 @@ from domain import policy
 from domain.conversation import TurnOutcome
 from domain.crawls import CrawlRef, CrawlStatus
 from domain.documents import IngestionRef
-from domain.ids import BotId, ConversationId, DocumentId, MessageId, TurnId, UserId
+from domain.ids import BotId, ConversationId, DocumentId, ImportId, MessageId, TurnId, UserId
 from domain.model import Model
 from domain.policy import Policy
 
@@ -124,6 +124,103 @@ DISCARD_CHUNKS = Step("discard_chunks", IngestionRef, Done, Queue.CHAT, policy.P
 CLOSE_INGESTION = Step(
     "close_ingestion", CloseIngestion, Closed, Queue.CHAT, policy.DATABASE, "Close the ingestion", local=True
 )
+
+
+# Imports
+
+
+class ImportRef(Model):
+    """What every step of an import is given; `epoch` counts the runs that were asked for."""
+
+    owner_id: UserId
+    bot_id: BotId
+    import_id: ImportId
+    epoch: int = 1
+
+
+class ImportBegun(Model):
+    """What there is to do, and how many packs were taken up before."""
+
+    closed: bool = False
+    cancelled: bool = False
+    unpack: bool = False
+    packs: int = 0
+
+
+class Unpacked(Model):
+    """Entries of the archive that were looked at, all attempts together."""
+
+    items: int
+
+
+class PackRef(Model):
+    """One pack of an import, by its number."""
+
+    ref: ImportRef
+    pack: int
+
+
+class Claimed(Model):
+    """Documents in the pack, and those that still wait; `closed` where the import was cancelled or ended."""
+
+    documents: int
+    left: int
+    closed: bool = False
+
+
+class PackPlanned(Model):
+    """A pack's plan: its digest names the blob. `released` documents go on in runs of their own."""
+
+    plan: str
+    documents: int
+    chunks: int
+    released: int = 0
+
+
+class EmbedPack(Model):
+    """A pack with the plan that is to be embedded."""
+
+    ref: ImportRef
+    pack: int
+    plan: str
+
+
+class PackPublished(Model):
+    """Documents that this attempt published, and the model calls that it made."""
+
+    documents: int
+    model_calls: int
+    released: int = 0
+
+
+class ImportSettled(Model):
+    """Whether the import is complete; else how many documents wait for a pack, and how many are under way."""
+
+    done: bool
+    packable: int = 0
+    under_way: int = 0
+
+
+class EndImport(Model):
+    """How an import that is not complete ends."""
+
+    ref: ImportRef
+    cancelled: bool
+    code: str
+    message: str
+
+
+BEGIN_IMPORT = Step("begin_import", ImportRef, ImportBegun, Queue.CHAT, policy.DATABASE, "Take it up", local=True)
+UNPACK = Step("unpack_archive", ImportRef, Unpacked, Queue.INGEST_CPU, policy.UNPACK, "Unpack the archive")
+RETRY_PARKED = Step("retry_parked", ImportRef, Done, Queue.CHAT, policy.PURGE, "Tell parked documents to try again")
+CLAIM_PACK = Step("claim_pack", PackRef, Claimed, Queue.CHAT, policy.DATABASE, "Choose the next pack", local=True)
+EXTRACT_PACK = Step("extract_pack", PackRef, PackPlanned, Queue.INGEST_CPU, policy.EXTRACT, "Read and split a pack")
+EMBED_PACK = Step("embed_pack", EmbedPack, PackPublished, Queue.MODELS, policy.EMBED, "Embed and publish a pack")
+RELEASE_PACK = Step("release_pack", PackRef, Done, Queue.CHAT, policy.DATABASE, "Give documents own runs", local=True)
+SETTLE_IMPORT = Step(
+    "settle_import", ImportRef, ImportSettled, Queue.CHAT, policy.DATABASE, "See what is left to do", local=True
+)
+END_IMPORT = Step("end_import", EndImport, Done, Queue.CHAT, policy.PURGE, "Close what is not finished")
 
 
 # Turns
@@ -265,6 +362,7 @@ EXPIRE = Step("expire", HousekeepingTick, Swept, Queue.CHAT, policy.HOUSEKEEPING
 # Mypy takes a step of one model for no step of models; whoever walks the list only reads.
 STEPS: tuple[Step[Model, Model], ...] = (
     BEGIN_INGESTION, EXTRACT, CHUNK, EMBED, PUBLISH, PARK, DISCARD_ARTIFACTS, DISCARD_CHUNKS, CLOSE_INGESTION,
+    BEGIN_IMPORT, UNPACK, RETRY_PARKED, CLAIM_PACK, EXTRACT_PACK, EMBED_PACK, RELEASE_PACK, SETTLE_IMPORT, END_IMPORT,
     LOAD_HISTORY, RETRIEVE, GENERATE, PERSIST,
     BEGIN_CRAWL, SURVEY_SITE, FETCH_PAGES, CLOSE_CRAWL,
     STOP_INGESTION, PURGE_DOCUMENT, PURGE_BOT,

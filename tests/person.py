@@ -137,6 +137,10 @@ class Person:
         """Read a document's progress until a final state."""
         return self._events(self.client.build_request("GET", f"/documents/{document}/events"))
 
+    def watches_import(self, import_id: str) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Sent]]:
+        """Read an import's progress until a final state."""
+        return self._events(self.client.build_request("GET", f"/imports/{import_id}/events"))
+
     @contextlib.asynccontextmanager
     async def _events(
         self, request: httpx2.Request, client: httpx2.AsyncClient | None = None

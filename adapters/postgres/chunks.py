@@ -52,6 +52,14 @@ async def store(
     results: Iterable[Vectors | Refused],
 ) -> None:
     """Write one batch by COPY; each vector has shape (width,). Raises `AlreadyStored`."""
+    await store_many(connection, [(ref, planned, results)])
+
+
+async def store_many(
+    connection: AsyncConnection,
+    parts: Iterable[tuple[IngestionRef, Sequence[PlannedChunk], Iterable[Vectors | Refused]]],
+) -> None:
+    """Write chunks of several documents by one COPY. Raises `AlreadyStored`."""
     rows: list[tuple[Any, ...]] = [
         (
             ref.ingestion_id, chunk.ordinal, chunk_id(ref.ingestion_id, chunk.ordinal),
@@ -59,6 +67,7 @@ async def store(
             list(chunk.page_starts), chunk.char_start, chunk.char_end, list(chunk.heading_path),
             content_digest(chunk.content), *_result(result),
         )
+        for ref, planned, results in parts
         for chunk, result in zip(planned, results, strict=True)
     ]  # fmt: skip
     await copy_rows(connection, "chunks", _COLUMNS, rows)

@@ -19,11 +19,12 @@ from adapters.postgres.tables import (
     deletions,
     document_contents,
     documents,
+    imports,
     ingestions,
     turns,
 )
 from domain.documents import DocumentStatus, IngestionStatus
-from domain.ids import BotId, ConversationId, DocumentId
+from domain.ids import BotId, ConversationId, DocumentId, ImportId
 from domain.ports import Removed
 from domain.steps import DeletionRef, Purged
 
@@ -158,6 +159,19 @@ async def documents_of(connection: AsyncConnection, bot: BotId, *, limit: int) -
     """Name some documents that are left."""
     rows = await connection.execute(select(documents.c.id).where(documents.c.bot_id == bot).limit(limit))
     return [DocumentId(row.id) for row in rows]
+
+
+async def imports_of(connection: AsyncConnection, bot: BotId) -> list[ImportId]:
+    """Name the bot's imports."""
+    return [
+        ImportId(id_)
+        for id_ in (await connection.execute(select(imports.c.id).where(imports.c.bot_id == bot))).scalars()
+    ]
+
+
+async def delete_import(connection: AsyncConnection, import_id: ImportId) -> None:
+    """Delete an import with its items; its documents are deleted by themselves."""
+    await connection.execute(delete(imports).where(imports.c.id == import_id))
 
 
 async def conversations_of(

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import deletions, documents
+from adapters.postgres import deletions, documents, packs
 from adapters.postgres.ingestions import close
 from adapters.postgres.tables import documents as table
 from adapters.postgres.tables import ingestions
@@ -49,6 +49,8 @@ async def retry(connection: AsyncConnection, owner: UserId, document: DocumentId
         .values(
             status=IngestionStatus.PENDING,
             epoch=ingestions.c.epoch + 1,
+            import_id=None,  # whoever retries one document gets a run for it
+            pack=None,
             run_id=None,
             cancel_requested_at=None,
             started_at=None,
@@ -78,9 +80,11 @@ async def cancel(connection: AsyncConnection, owner: UserId, document: DocumentI
     require(Operation.CANCEL, DocumentStatus(row.status))
     current = select(ingestions).where(ingestions.c.id == row.current_ingestion_id).with_for_update()
     ingestion = (await connection.execute(current)).one()
-    if ingestion.status == IngestionStatus.PENDING:
-        # A run that is about to begin finds it closed.
+    if ingestion.status == IngestionStatus.PENDING or ingestion.import_id is not None:
+        # A run that is about to begin finds it closed, and a pack goes on without it.
         await close(connection, _unstarted(row, ingestion.epoch), now=now)
+        if ingestion.import_id is not None:
+            await packs.discard(connection, ingestion.import_id, document, IngestionId(ingestion.id))
         return Asked(await documents.read(connection, owner, document))
     await connection.execute(
         update(ingestions)

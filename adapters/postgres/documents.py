@@ -10,7 +10,7 @@ from adapters.postgres.paging import Window, keyset
 from adapters.postgres.tables import bots, chunks, deletions, documents, ingestion_steps, ingestions
 from domain.documents import DocumentStatus
 from domain.errors import NotFound
-from domain.ids import BotId, DocumentId, IngestionId, UserId
+from domain.ids import BotId, DocumentId, ImportId, IngestionId, UserId
 
 
 def no_document() -> NotFound:
@@ -37,6 +37,7 @@ async def page(
     *,
     status: DocumentStatus | None = None,
     name: str | None = None,
+    import_id: ImportId | None = None,
 ) -> list[Row[Any]]:
     """List a bot's documents; `name` finds a part of the name in any case."""
     query = _visible(owner).where(documents.c.bot_id == bot)
@@ -44,6 +45,8 @@ async def page(
         query = query.where(documents.c.status == status)
     if name is not None:
         query = query.where(documents.c.name.icontains(name, autoescape=True))
+    if import_id is not None:
+        query = query.where(documents.c.import_id == import_id)
     return list(await connection.execute(keyset(query, [documents.c.created_at, documents.c.id], window)))
 
 

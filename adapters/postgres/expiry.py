@@ -9,9 +9,10 @@ from sqlalchemy import ColumnElement, TextClause, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import chunks
-from adapters.postgres.tables import documents, ingestions
+from adapters.postgres.tables import documents, imports, ingestions
 from domain.documents import IngestionStatus
-from domain.ids import DocumentId, IngestionId
+from domain.ids import DocumentId, ImportId, IngestionId
+from domain.imports import FINAL
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -70,6 +71,14 @@ async def without_document(connection: AsyncConnection, names: Sequence[str]) ->
     ids = _ids(names)
     found = await connection.execute(select(documents.c.id).where(documents.c.id.in_(ids)))
     return [DocumentId(id_) for id_ in sorted(ids - set(found.scalars()))]
+
+
+async def without_import(connection: AsyncConnection, names: Sequence[str]) -> list[ImportId]:
+    """Pick the names that are ids, and of no import that is at work or has an archive to unpack."""
+    ids = _ids(names)
+    needed = imports.c.archive | imports.c.status.not_in(FINAL)
+    found = await connection.execute(select(imports.c.id).where(imports.c.id.in_(ids), needed))
+    return [ImportId(id_) for id_ in sorted(ids - set(found.scalars()))]
 
 
 async def without_use(connection: AsyncConnection, names: Sequence[str], *, before: datetime) -> list[IngestionId]:

@@ -70,6 +70,7 @@ async def pending_ingestions(connection: AsyncConnection, *, before: datetime, l
     query = (
         _ingestion_query()
         .where(documents.c.status == DocumentStatus.PENDING, documents.c.updated_at < before)
+        .where(ingestions.c.import_id.is_(None))  # else it waits for a pack of its import
         .order_by(documents.c.updated_at)
         .limit(limit)
     )
@@ -142,7 +143,7 @@ async def unfinished_documents(connection: AsyncConnection, *, before: datetime)
     query = (
         _ingestion_query()
         .where(documents.c.status.in_((DocumentStatus.PROCESSING, DocumentStatus.NEEDS_ATTENTION)))
-        .where(documents.c.updated_at < before)
+        .where(documents.c.updated_at < before, ingestions.c.import_id.is_(None))
     )
     return [
         UnfinishedDocument(_ingestion_ref(row), row.run_id, row.status, row.updated_at)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, case, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import bots, documents
+from adapters.postgres import bots, documents, packs
 from adapters.postgres.contents import release_unused
 from adapters.postgres.tables import document_contents, ingestions
 from adapters.postgres.tables import documents as table
@@ -179,19 +179,28 @@ async def _insert_ingestion(
 
 
 async def _supersede(connection: AsyncConnection, document: DocumentId) -> str | None:
-    """Close the version that is not ready yet; give its run, which is to be told: housekeeping makes sure of it."""
+    """Close the version that is not ready yet; give its run, which is to be told: housekeeping makes sure of it.
+
+    One that is in a pack has no run of its own; the pack goes on without it.
+    """
+    told = func.coalesce(ingestions.c.cancel_requested_at, func.now())
     statement = (
         update(ingestions)
         .where(ingestions.c.document_id == document, ingestions.c.status.in_(_OPEN))
         .values(
             status=IngestionStatus.CANCELLED,
-            cancel_requested_at=func.coalesce(ingestions.c.cancel_requested_at, func.now()),
+            cancel_requested_at=case((ingestions.c.import_id.is_(None), told), else_=None),
             finished_at=func.now(),
             updated_at=func.now(),
         )
-        .returning(ingestions.c.run_id)
+        .returning(ingestions.c.id, ingestions.c.run_id, ingestions.c.import_id)
     )
-    runs = [run for run in (await connection.execute(statement)).scalars() if run is not None]
+    runs: list[str] = []
+    for row in (await connection.execute(statement)).all():
+        if row.import_id is not None:
+            await packs.discard(connection, row.import_id, document, IngestionId(row.id))
+        elif row.run_id is not None:
+            runs.append(row.run_id)
     return runs[0] if runs else None
 
 

@@ -52,12 +52,12 @@ async def ask_parked(client: Client, document: DocumentId, update: str, *, updat
         ) from error
 
 
-async def pending_activities(client: Client, document: DocumentId, run_id: str | None) -> list[PendingActivity]:
+async def pending_activities(client: Client, run: str, run_id: str | None) -> list[PendingActivity]:
     """List what the run waits for; nothing where there is no such run. Raises `RPCError`."""
     if run_id is None:
         return []
     try:
-        description = await client.get_workflow_handle(ingestion_run(document), run_id=run_id).describe()
+        description = await client.get_workflow_handle(run, run_id=run_id).describe()
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return []

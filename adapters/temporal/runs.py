@@ -28,7 +28,7 @@ from domain import runs
 from domain.crawls import CrawlRef
 from domain.documents import IngestionRef
 from domain.model import Model
-from domain.steps import DeletionRef, HousekeepingTick, Queue, TurnRef
+from domain.steps import DeletionRef, HousekeepingTick, ImportRef, Queue, TurnRef
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +83,19 @@ async def start_deletion(client: Client, ref: DeletionRef) -> bool:
         summary="Delete a bot" if document is None else "Delete a document",
         priority=runs.DELETE_PRIORITY,
         attributes=_attributes(ref.owner_id, ref.bot_id, document),
+    )
+
+
+async def start_import(client: Client, ref: ImportRef) -> bool:
+    """Start an import. False where its run is still open."""
+    return await _start(
+        client,
+        runs.IMPORT_DOCUMENTS,
+        ref,
+        run=runs.import_run(ref.import_id),
+        summary="Import documents",
+        priority=runs.IMPORT_PRIORITY,
+        attributes=_attributes(ref.owner_id, ref.bot_id),
     )
 
 

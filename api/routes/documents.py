@@ -21,7 +21,7 @@ from api.schemas.documents import Chunk, Document
 from api.starting import started
 from domain.blobs import source_key
 from domain.documents import DocumentStatus
-from domain.ids import BotId, DocumentId, IngestionId
+from domain.ids import BotId, DocumentId, ImportId, IngestionId
 
 router = APIRouter(tags=["Documents"])
 
@@ -34,11 +34,15 @@ async def list_documents(
     listing: ListingDep,
     status: Annotated[DocumentStatus | None, Query(description="Only those in this state.")] = None,
     name: Annotated[Clean | None, Query(max_length=255, description="A part of the name, in any case.")] = None,
+    import_id: Annotated[UUID | None, Query(description="Only those of this import.")] = None,
 ) -> ListOf[Document]:
     """List a bot's documents, from the moment that they are accepted."""
     await bots.read(connection, user.id, BotId(bot_id))
-    bound = listing.of("documents", user.id, bot_id, status, name)
-    rows = await documents.page(connection, user.id, BotId(bot_id), bound.window, status=status, name=name)
+    bound = listing.of("documents", user.id, bot_id, status, name, import_id)
+    brought_by = None if import_id is None else ImportId(import_id)
+    rows = await documents.page(
+        connection, user.id, BotId(bot_id), bound.window, status=status, name=name, import_id=brought_by
+    )
     return bound.page(rows, key=lambda row: (row.created_at, row.id), render=Document.of)
 
 

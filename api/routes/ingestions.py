@@ -34,8 +34,8 @@ from api.starting import start_soon, started
 from api.streaming import event_stream
 from domain.documents import FINAL, DocumentStatus, Operation, require
 from domain.errors import DomainError, NotFound
-from domain.ids import DocumentId, IngestionId, UserId
-from domain.runs import ABANDON_UPDATE, RETRY_UPDATE, ingestion_run
+from domain.ids import DocumentId, ImportId, IngestionId, UserId
+from domain.runs import ABANDON_UPDATE, RETRY_UPDATE, import_run, ingestion_run
 
 router = APIRouter(prefix="/documents/{document_id}", tags=["Documents"])
 log = structlog.get_logger(__name__)
@@ -114,7 +114,8 @@ async def get_ingestion(document_id: UUID, user: Reader, adapters: AdaptersDep, 
     async with transaction(adapters.engine) as connection:
         row = await documents.read(connection, user.id, document)
         ingestion = await documents.read_ingestion(connection, IngestionId(row.current_ingestion_id))
-    pending = await _pending(adapters, document, ingestion.run_id)
+    run = _run(document, ingestion)
+    pending = await _pending(adapters, run, ingestion.run_id)
     # Read after Temporal was asked: what failed is recorded first, so the record is never behind `pending`.
     async with transaction(adapters.engine) as connection:
         row = await documents.read(connection, user.id, document)
@@ -142,9 +143,9 @@ async def get_ingestion(document_id: UUID, user: Reader, adapters: AdaptersDep, 
         refused_chunks=[RefusedChunk.of(each) for each in refused],
         embedding_model=ingestion.embedding_model,
         workflow=WorkflowLink(
-            id=ingestion_run(document),
+            id=run,
             run_id=ingestion.run_id,
-            url=_link(settings.temporal_ui_url, adapters.temporal.namespace, document, ingestion.run_id),
+            url=_link(settings.temporal_ui_url, adapters.temporal.namespace, run, ingestion.run_id),
             reachable=pending is not None,
         ),
         created_at=ingestion.created_at,
@@ -203,11 +204,11 @@ def _event(status: DocumentStatus) -> str:
     return f"document.{status}" if status in named else "document.progress"
 
 
-async def _pending(adapters: Adapters, document: DocumentId, run_id: str | None) -> list[PendingActivity] | None:
+async def _pending(adapters: Adapters, run: str, run_id: str | None) -> list[PendingActivity] | None:
     """Ask Temporal; None where it does not answer: the record in the database stands on its own."""
     try:
         async with asyncio.timeout(_PATIENCE):
-            return await pending_activities(adapters.temporal, document, run_id)
+            return await pending_activities(adapters.temporal, run, run_id)
     except (RPCError, RuntimeError, OSError, TimeoutError) as error:
         log.warning("flight_record_without_temporal", error=type(error).__name__)
         return None
@@ -237,8 +238,13 @@ def _pending_step(activity: PendingActivity) -> PendingStep:
     )
 
 
-def _link(ui: str, namespace: str, document: DocumentId, run_id: str | None) -> str | None:
+def _run(document: DocumentId, ingestion: Row[tuple[object, ...]]) -> str:
+    """Name the workflow that has the document: its own, or that of the import which has it in a pack."""
+    return ingestion_run(document) if ingestion.import_id is None else import_run(ImportId(ingestion.import_id))
+
+
+def _link(ui: str, namespace: str, run: str, run_id: str | None) -> str | None:
     if run_id is None:
         return None
-    workflow = ingestion_run(document).replace("/", "%2F")
+    workflow = run.replace("/", "%2F")
     return f"{ui.rstrip('/')}/namespaces/{namespace}/workflows/{workflow}/{run_id}/history"

@@ -123,7 +123,9 @@ async def test_a_cursor_from_elsewhere_is_422_on_every_list(owner: Caller, app: 
     conversation = (await owner.http.post(f"/api/v1/bots/{bot}/conversations")).json()["id"]
     text = {"name": "a", "text": "b"}
     document = (await owner.http.post(f"/api/v1/bots/{bot}/documents/text", json=text)).json()["id"]
-    ids = {"bot_id": bot, "conversation_id": conversation, "document_id": document}
+    files = {"files": ("a.txt", b"another text")}
+    imported = (await owner.http.post(f"/api/v1/bots/{bot}/imports", files=files)).json()["id"]
+    ids = {"bot_id": bot, "conversation_id": conversation, "document_id": document, "import_id": imported}
     walked = 0
     for method, path, operation in operations(app):
         if "after" not in {each["name"] for each in operation.get("parameters", []) if path != "/api/v1/bots"}:

@@ -12,7 +12,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.ids import new_id
-from adapters.postgres.tables import api_keys, crawls, deletions
+from adapters.postgres.tables import api_keys, crawls, deletions, imports
 from domain.ids import answer_id
 from tests.activities.turn_steps import answered
 from tests.api.conftest import Caller
@@ -44,6 +44,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "put /api/v1/bots/{bot_id}": {"json": {"name": "taken"}},
     "patch /api/v1/bots/{bot_id}": {"json": {"name": "taken"}},
     "post /api/v1/bots/{bot_id}/documents": {"files": {"file": ("a.txt", b"a text")}},
+    "post /api/v1/bots/{bot_id}/imports": {"files": [("files", ("a.txt", b"a text")), ("files", ("b.txt", b"b"))]},
     "post /api/v1/bots/{bot_id}/documents/text": {"json": {"name": "a", "text": "a text"}},
     "post /api/v1/bots/{bot_id}/documents/url": {"json": {"url": "http://127.0.0.1:9/"}},
     "post /api/v1/bots/{bot_id}/crawls": {"json": {"url": "http://127.0.0.1:9/"}},
@@ -65,13 +66,14 @@ async def belongings(owner: Caller, engine: AsyncEngine) -> dict[str, UUID]:
     turn = await a_question(engine, owner.id, bot)
     rated = await a_question(engine, owner.id, bot)
     await answered(engine, rated, "The owner's secret.")
-    key, deletion, crawl = new_id(), new_id(), new_id()
+    key, deletion, crawl, imported = new_id(), new_id(), new_id(), new_id()
     async with engine.begin() as connection:
         await connection.execute(
             insert(api_keys).values(
                 id=key, user_id=owner.id, name="k", prefix="x", secret_hash=key.bytes, scopes=["read"]
             )
         )
+        await connection.execute(insert(imports).values(id=imported, owner_id=owner.id, bot_id=bot, name="secret"))
         await connection.execute(insert(deletions).values(id=deletion, owner_id=owner.id, bot_id=bot))
         await connection.execute(
             insert(crawls).values(
@@ -87,6 +89,7 @@ async def belongings(owner: Caller, engine: AsyncEngine) -> dict[str, UUID]:
         "api_key_id": key,
         "deletion_id": deletion,
         "crawl_id": crawl,
+        "import_id": imported,
     }
 
 

@@ -1,0 +1,239 @@
+"""Many files' way from one request to the blob store: each as it comes, none held in memory."""
+
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from adapters.archives import HEAD_BYTES, ArchiveLimits, kind_of
+from adapters.postgres.import_items import Entry
+from api.uploads import NAME_LENGTH, clean_name
+from domain.blobs import archive_key, document_prefix, import_prefix, source_key
+from domain.errors import DomainError, InvalidRequest, PayloadTooLarge, UnsupportedFormat
+from domain.ids import ImportId
+from domain.imports import Intake, Refusal, Taken, name_of
+from domain.ports import BlobStore
+
+_FIELD_BYTES = 4 * NAME_LENGTH + 1
+
+
+@dataclass(slots=True)
+class _Part:
+    """A part of the form, as its headers say."""
+
+    name: str = ""
+    filename: str | None = None
+    content_type: str | None = None
+
+
+class _End:
+    """The end of a part."""
+
+
+_Event = _Part | bytes | _End
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Turns the request's bytes into parts, pieces and ends of parts, in order."""
+
+    events: deque[_Event] = field(default_factory=deque)
+    ended: bool = False
+    _part: _Part = field(default_factory=_Part)
+    _header: bytearray = field(default_factory=bytearray)
+    _value: bytearray = field(default_factory=bytearray)
+
+    def parser(self, boundary: bytes) -> MultipartParser:
+        return MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_end": self._end_header,
+                "on_headers_finished": lambda: self.events.append(self._part),
+                "on_part_data": lambda data, start, end: self.events.append(bytes(data[start:end])),
+                "on_part_end": lambda: self.events.append(_End()),
+                "on_end": self._end,
+            },
+        )
+
+    def _begin(self) -> None:
+        self._part = _Part()
+
+    def _end_header(self) -> None:
+        name, value = bytes(self._header).lower(), bytes(self._value)
+        self._header.clear()
+        self._value.clear()
+        if name == b"content-disposition":
+            _, options = parse_options_header(value)
+            self._part.name = options.get(b"name", b"").decode("utf-8", "replace")
+            if b"filename" in options:
+                self._part.filename = options[b"filename"].decode("utf-8", "replace")
+        elif name == b"content-type":
+            self._part.content_type = value.decode("latin-1")
+
+    def _end(self) -> None:
+        self.ended = True
+
+
+class Received:
+    """What an import's form held: files as entries, or one archive."""
+
+    def __init__(self, blobs: BlobStore, import_id: ImportId, limits: ArchiveLimits) -> None:
+        self._blobs = blobs
+        self._id = import_id
+        self._limits = limits
+        self._total = 0
+        self._sha = hashlib.sha256()
+        self.entries: list[Entry] = []
+        self.archive: str | None = None
+        self._name: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The import's name: as given, else the archive's, else by the first file."""
+        if self._name is not None or self.archive is not None:
+            return self._name or self.archive or ""
+        more = len(self.entries) - 1
+        return self.entries[0].found.name if not more else f"{self.entries[0].found.name} and {more} more"[:NAME_LENGTH]
+
+    def fingerprint(self) -> bytes:
+        """Stand for the body: the same files under the same names."""
+        return self._sha.digest()
+
+    async def drop(self) -> None:
+        """Delete what was stored, since nothing came of it."""
+        await self._blobs.delete_prefix(import_prefix(self._id))
+        for entry in self.entries:
+            if isinstance(entry.found, Taken):
+                await self._blobs.delete_prefix(document_prefix(entry.document_id))
+
+    async def take(self, request: Request) -> None:
+        """Read the whole form. Raises `InvalidRequest`, `PayloadTooLarge`, `UnsupportedFormat`."""
+        events = _events(request)
+        async for event in events:
+            if not isinstance(event, _Part):
+                raise _broken_form()
+            await self._part(event, _bytes(events))
+        if (self.archive is None) == (not self.entries):
+            raise InvalidRequest("Send parts `files`, which are files, or one part `archive`.", param="files")
+
+    async def _part(self, part: _Part, content: AsyncIterator[bytes]) -> None:
+        if part.name == "name" and part.filename is None and self._name is None:
+            self._name = await _field(content)
+            self._sha.update(f"name\0{self._name}\0".encode())
+        elif part.name == "files" and part.filename is not None:
+            await self._file(part, content)
+        elif part.name == "archive" and part.filename is not None and self.archive is None:
+            self.archive = name_of(part.filename)
+            await self._blobs.put(archive_key(self._id), self._archive(content))
+        else:
+            raise InvalidRequest(
+                "The form takes parts `files` or one part `archive`, and one part `name`.", param="files"
+            )
+
+    async def _file(self, part: _Part, content: AsyncIterator[bytes]) -> None:
+        if len(self.entries) >= self._limits.files:
+            raise PayloadTooLarge(f"An import takes {self._limits.files} files at most.", param="files")
+        name = name_of(part.filename or "")
+        intake = Intake(name, self._limits.file_bytes, part.content_type)
+        entry = Entry.at(len(self.entries), Refusal(name, 0, "", ""))
+        found: Taken | Refusal
+        try:
+            await self._blobs.put(source_key(entry.document_id, entry.ingestion_id), self._seen(content, intake))
+            found = intake.finish()
+        except DomainError as error:
+            if error.param == "files":  # the form's own fault, not this file's
+                raise
+            found = await self._refused(intake, content, error)
+        self.entries.append(Entry(entry.position, found, entry.document_id, entry.ingestion_id))
+        digest = found.sha256 if isinstance(found, Taken) else found.code
+        self._sha.update(f"{name}\0{digest}\0".encode())
+
+    async def _refused(self, intake: Intake, content: AsyncIterator[bytes], error: DomainError) -> Refusal:
+        size = intake.size
+        async for piece in content:
+            self._count(piece)
+            size += len(piece)
+        return Refusal.of(intake.name, size, error)
+
+    async def _seen(self, content: AsyncIterator[bytes], intake: Intake) -> AsyncIterator[bytes]:
+        async for piece in content:
+            self._count(piece)
+            intake.take(piece)
+            yield piece
+        intake.finish()  # what is not taken is refused before the bytes are kept
+
+    async def _archive(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        head = b""
+        self._sha.update(f"archive\0{self.archive}\0".encode())
+        async for piece in content:
+            self._count(piece)
+            self._sha.update(piece)
+            if len(head) < HEAD_BYTES:
+                head += piece[: HEAD_BYTES - len(head)]
+                _require_archive(head, whole=False)
+            yield piece
+        _require_archive(head, whole=True)
+
+    def _count(self, piece: bytes) -> None:
+        self._total += len(piece)
+        if self._total > self._limits.total_bytes:
+            raise PayloadTooLarge(
+                f"An import takes {self._limits.total_bytes} bytes at most. Send the files in several.", param="files"
+            )
+
+
+def _require_archive(head: bytes, *, whole: bool) -> None:
+    if (whole or len(head) >= HEAD_BYTES) and kind_of(head) is None:
+        raise UnsupportedFormat("The part `archive` is no .zip, .tar or .tar.gz.", param="files")
+
+
+async def _events(request: Request) -> AsyncIterator[_Event]:
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or not boundary:
+        raise InvalidRequest("Send the files as multipart/form-data.", param="files")
+    reader = _Reader()
+    parser = reader.parser(boundary)
+    async for data in request.stream():
+        try:
+            parser.write(data)
+        except FormParserError as error:
+            raise _broken_form() from error
+        while reader.events:
+            yield reader.events.popleft()
+    if not reader.ended:
+        raise _broken_form()
+
+
+async def _bytes(events: AsyncIterator[_Event]) -> AsyncIterator[bytes]:
+    """Yield one part's bytes, up to its end and no further."""
+    async for event in events:
+        if isinstance(event, _End):
+            return
+        if not isinstance(event, bytes):
+            raise _broken_form()
+        yield event
+    raise _broken_form()
+
+
+async def _field(content: AsyncIterator[bytes]) -> str:
+    kept = bytearray()
+    async for piece in content:
+        kept += piece
+        if len(kept) > _FIELD_BYTES:
+            break
+    try:
+        return clean_name(kept.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("The name is not UTF-8.", param="name") from error
+
+
+def _broken_form() -> InvalidRequest:
+    return InvalidRequest("The multipart form is broken or ends too early.", param="files")
