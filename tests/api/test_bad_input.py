@@ -125,7 +125,9 @@ async def test_a_cursor_from_elsewhere_is_422_on_every_list(owner: Caller, app: 
     document = (await owner.http.post(f"/api/v1/bots/{bot}/documents/text", json=text)).json()["id"]
     files = {"files": ("a.txt", b"another text")}
     imported = (await owner.http.post(f"/api/v1/bots/{bot}/imports", files=files)).json()["id"]
-    ids = {"bot_id": bot, "conversation_id": conversation, "document_id": document, "import_id": imported}
+    crawl = (await owner.http.post(f"/api/v1/bots/{bot}/crawls", json={"url": "http://a.example/"})).json()["id"]
+    ids = {"bot_id": bot, "conversation_id": conversation, "document_id": document}
+    ids |= {"import_id": imported, "crawl_id": crawl}
     walked = 0
     for method, path, operation in operations(app):
         if "after" not in {each["name"] for each in operation.get("parameters", []) if path != "/api/v1/bots"}:
@@ -135,7 +137,7 @@ async def test_a_cursor_from_elsewhere_is_422_on_every_list(owner: Caller, app: 
         response = await owner.http.request(method, path.format(**ids), params={"after": after})
         assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_cursor"), path
         walked += 1
-    assert walked == 5
+    assert walked == 9
 
 
 async def test_an_expired_token_is_401_and_says_so_on_every_route(
