@@ -193,7 +193,8 @@ class Visit:
                         state = PageState.UNCHANGED if accepted.new is None else PageState.FETCHED
                         settled = replace(settled, state=state, document_id=DocumentId(accepted.document.id))
                     await crawls.settle(connection, self._site.ref, page.id, settled, now=self._now())
-                    await crawls.discover(connection, row, seen.links, depth=seen.depth)
+                    if seen.links:
+                        await crawls.discover(connection, row, seen.links, depth=seen.depth)
         except DomainError:
             await self._drop(seen)
             raise

@@ -131,7 +131,7 @@ async def discover(connection: AsyncConnection, crawl: Row[Any], urls: Sequence[
         present = set((await connection.execute(query)).scalars())
     fresh = [row for row in rows if row["id"] not in present][: max(crawl.max_pages - count, 0)]
     if fresh:
-        await connection.execute(postgresql.insert(pages).values(fresh).on_conflict_do_nothing())
+        await connection.execute(postgresql.insert(pages).on_conflict_do_nothing(), fresh)
     return count + len(fresh)
 
 

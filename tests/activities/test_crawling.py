@@ -198,6 +198,15 @@ async def test_a_sitemap_is_taken_where_there_is_one_also_packed_and_through_an_
     assert site.count("/index.xml") == 1
 
 
+async def test_a_sitemap_of_more_pages_than_a_crawl_may_have_is_cut(crawler: Crawler, site: Site) -> None:
+    site.html("/")
+    site.put("/sitemap.xml", sitemap(*(f"{site.url}/{number}.md" for number in range(10_500))))
+    ref = await crawler.begins(f"{site.url}/", max_pages=10_000)
+    surveyed = await crawler.run(crawler.steps.survey_site, ref)
+    again = await crawler.run(crawler.steps.survey_site, ref)
+    assert surveyed.pages == again.pages == await count(crawler.engine, tables.crawl_pages) == 10_000
+
+
 async def test_without_a_sitemap_links_are_followed_unless_a_sitemap_was_asked_for(
     crawler: Crawler, site: Site
 ) -> None:

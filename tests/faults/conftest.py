@@ -13,7 +13,9 @@ from tests.processes import Api, Deployment, Worker, deployment
 
 @pytest_asyncio.fixture(scope="session")
 async def deployed() -> AsyncIterator[Deployment]:
-    async with deployment(CHUNK_CHARACTERS="200", CHUNK_OVERLAP="20") as deployed:
+    async with deployment(
+        CHUNK_CHARACTERS="200", CHUNK_OVERLAP="20", FETCH_ALLOWED_NETWORKS="127.0.0.1/32", CRAWL_DELAY_SECONDS="0"
+    ) as deployed:
         yield deployed
 
 
