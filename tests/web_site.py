@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -99,8 +100,8 @@ async def _head(reader: asyncio.StreamReader) -> tuple[str, Headers] | None:
 
 
 @contextlib.asynccontextmanager
-async def running_site(host: str = "127.0.0.1") -> AsyncIterator[Site]:
-    """Serve on a free port until the block is left."""
+async def running_site(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[Site]:
+    """Serve on a free port until the block is left; over TLS where a context is given."""
     site = Site()
     connections: set[asyncio.Task[None]] = set()
 
@@ -109,8 +110,8 @@ async def running_site(host: str = "127.0.0.1") -> AsyncIterator[Site]:
         connections.add(task)
         task.add_done_callback(connections.discard)
 
-    server = await asyncio.start_server(accept, host, 0)
-    site.url = f"http://{host}:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(accept, host, 0, ssl=tls)
+    site.url = f"{'http' if tls is None else 'https'}://{host}:{server.sockets[0].getsockname()[1]}"
     try:
         yield site
     finally:

@@ -20,7 +20,7 @@ from domain.web import MAX_REDIRECTS, Network, Validators, follow, normalise
 
 USER_AGENT = "ChatSphere/1.0"
 _ACCEPT = "text/html,application/xhtml+xml,text/markdown,text/plain,application/pdf;q=0.9,*/*;q=0.5"
-_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_MODIFIED = 304
 _CONNECT_SECONDS = 10.0

@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import httpcore2
 
@@ -19,6 +20,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 """Gives all addresses of a name. Raises `socket.gaierror`."""
 
 _TRIED = 3
+# Threads of their own: a name server that is slow on purpose must not hold those that write blobs.
+_RESOLVERS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="resolve")
 
 
 class GuardedBackend(httpcore2.AsyncNetworkBackend):
@@ -80,7 +83,9 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
 async def resolve_by_system(host: str, port: int) -> Sequence[Address]:
     """Ask the system's resolver, as every program here does."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    found = await loop.run_in_executor(
+        _RESOLVERS, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    )
     return list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
 
 

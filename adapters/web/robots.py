@@ -1,13 +1,12 @@
 """robots.txt: fetched once a run, read by protego, which matches as RFC 9309 says."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
 from protego import Protego
 
-from domain.errors import FetchFailed, UrlHttpError, UrlTooLarge
+from domain.errors import UrlHttpError
 from domain.ports import Fetcher
 from domain.web import RobotsRule, origin, robots_rule
 
@@ -52,14 +51,12 @@ async def read_robots(fetcher: Fetcher, url: str) -> Robots:
 
 
 async def _text(fetcher: Fetcher, url: str) -> str:
+    """Read as much of the file as is asked for, to the end of a line: half a rule would forbid too much."""
     content = bytearray()
-    try:
-        async with fetcher.open(url, limit=ROBOTS_BYTES) as page:
-            with suppress(UrlTooLarge):
-                async for piece in page.content:
-                    content += piece
-    except FetchFailed as error:
-        if isinstance(error, UrlTooLarge):
-            return bytes(content).decode("utf-8", "replace").replace("\0", "")
-        raise
-    return bytes(content).decode("utf-8", "replace").replace("\0", "")
+    async with fetcher.open(url) as page:
+        async for piece in page.content:
+            content += piece
+            if len(content) > ROBOTS_BYTES:
+                del content[content.rfind(b"\n", 0, ROBOTS_BYTES) + 1 :]
+                break
+    return content.decode("utf-8", "replace").replace("\0", "")

@@ -282,6 +282,19 @@ async def test_a_site_that_cannot_be_begun_with_says_why(
         assert site.count("/") == 0
 
 
+async def test_of_an_endless_robots_txt_the_beginning_counts(crawler: Crawler, site: Site) -> None:
+    rules = "User-agent: *\nDisallow: /private/\n" + "# nothing\n" * 60_000
+    site.put("/robots.txt", rules)
+    assert len(rules) > 500 << 10
+    site.html("/", "/private/a.md", "/b.md")
+    pages_of(site, "/private/a.md", "/b.md")
+    crawler.steps._fetcher = WebFetcher(FetchLimits(bytes=len(rules), seconds=10), allowed=LOOPBACK)
+    ref = await crawler.crawls(f"{site.url}/", mode="links")
+    await crawler.steps._fetcher.aclose()
+    states = await crawler.states(ref, site)
+    assert (states["/private/a.md"], states["/b.md"]) == ("refused robots_disallowed", "fetched")
+
+
 def test_a_site_that_asks_for_a_slow_pace_gets_it_up_to_half_a_minute() -> None:
     assert Robots("User-agent: *\nCrawl-delay: 3\n").delay == timedelta(seconds=3)
     assert Robots("User-agent: *\nCrawl-delay: 3600\n").delay == timedelta(seconds=30)

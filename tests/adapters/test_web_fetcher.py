@@ -3,13 +3,21 @@
 import asyncio
 import ipaddress
 import socket
+import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from adapters.clock import now
 from adapters.web.fetcher import FetchLimits, WebFetcher
 from adapters.web.guard import Resolve
 from domain.errors import (
@@ -151,6 +159,50 @@ async def test_a_name_that_turns_private_is_refused_by_the_answer_that_would_be_
         await fetcher.aclose()  # no connection of the first answer is left to be used again
         with pytest.raises(UrlRefused):
             await read(fetcher, f"http://rebinding.example:{port}/a")
+    assert len(site.asked) == 1
+
+
+def certificates(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context for a name, and a client's that trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    begin = now() - timedelta(days=1)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=10))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "certificate.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    pem.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pem)
+    client = ssl.create_default_context(cafile=str(pem))
+    return server, client
+
+
+async def test_tls_keeps_the_name_although_the_connection_goes_to_the_address(tmp_path: Path) -> None:
+    server, client = certificates(tmp_path, "site.example")
+    asked: list[str | None] = []
+    server.sni_callback = lambda _connection, name, _context: asked.append(name)
+    names = Names(site=[["127.0.0.1"]], other=[["127.0.0.1"]])
+    async with running_site(tls=server) as site:
+        port = site.url.rsplit(":", 1)[1]
+        site.put("/a", "A page.")
+        fetcher = WebFetcher(FetchLimits(bytes=LIMIT), allowed=LOOPBACK, resolve=names, tls=client)
+        assert (await read(fetcher, f"https://site.example:{port}/a"))[2] == b"A page."
+        with pytest.raises(UrlUnreachable):
+            await read(fetcher, f"https://other.example:{port}/a")
+        await fetcher.aclose()
+    assert asked == ["site.example", "other.example"]
     assert len(site.asked) == 1
 
 
