@@ -26,7 +26,7 @@ QUICK: Mapping[str, Measure] = {
     **PARTS,
     "ingestion": partial(ingestion.measure, rounds=1, small_documents=20),
     "footprint": partial(footprint.measure, pages=300),
-    "rivals": partial(rivals.measure, quick=True),
+    "rivals": partial(rivals.measure, rounds=1, small_documents=20),
 }
 BY_REQUEST = {"rivals"}
 """Needs an environment of its own: `make bench-rivals`."""
@@ -55,8 +55,9 @@ def main() -> None:
         parser.error(f"There is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}.")
     rows = asyncio.run(_run(parts, QUICK if given.quick else PARTS))
     show([row for part in parts for row in rows[part]])
+    note = "One round only (`--quick`)." if given.quick else ""
     for part in parts if given.markdown else []:
-        write_section(given.markdown, part, rows[part], now=datetime.now(UTC))
+        write_section(given.markdown, part, rows[part], now=datetime.now(UTC), note=note)
 
 
 if __name__ == "__main__":

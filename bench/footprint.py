@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +19,17 @@ _SAMPLE_SECONDS = 0.05
 _EVENTS, _PEAK_BYTES = 40, 300_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of a process tree: proportional sizes count a page that processes share once, resident ones each time.
+
+    Where the system has no proportional sizes, both are the resident ones.
+    """
+
+    proportional: int
+    resident: int
+
+
 async def measure(rig: Rig, *, pages: int = 2000) -> list[Row]:
     """Give the rows of history and memory."""
     with TemporaryDirectory() as folder:
@@ -32,8 +44,9 @@ async def measure(rig: Rig, *, pages: int = 2000) -> list[Row]:
     return [
         Row("history of a 300-page document", f"{events} events", target=f"≤ {_EVENTS} events", met=events <= _EVENTS),
         Row(
-            f"worker tree's peak memory, {pages:,}-page PDF", _megabytes(peak), f"idle {_megabytes(idle)}",
-            target=f"≤ {_megabytes(_PEAK_BYTES)}", met=peak <= _PEAK_BYTES,
+            f"worker tree's peak memory, {pages:,}-page PDF", _megabytes(peak.proportional),
+            f"idle {_megabytes(idle.proportional)}; resident sizes add up to {_megabytes(peak.resident)}",
+            target=f"≤ {_megabytes(_PEAK_BYTES)}", met=peak.proportional <= _PEAK_BYTES,
         ),
     ]  # fmt: skip
 
@@ -47,23 +60,23 @@ async def _events(rig: Rig) -> int:
     return int((await handle.describe()).history_length)
 
 
-async def _peak_of(worker: psutil.Process, ingesting: "asyncio.Future[float]") -> int:
-    peak = 0
+async def _peak_of(worker: psutil.Process, ingesting: "asyncio.Future[float]") -> Memory:
+    samples = []
     while not ingesting.done():
-        peak = max(peak, await asyncio.to_thread(_memory, worker))
+        samples.append(await asyncio.to_thread(_memory, worker))
         await asyncio.wait([ingesting], timeout=_SAMPLE_SECONDS)
     await ingesting
-    return peak
+    return Memory(max(one.proportional for one in samples), max(one.resident for one in samples))
 
 
-def _memory(worker: psutil.Process) -> int:
-    """Sum the tree's proportional set sizes, which count a page that processes share once; else resident sizes."""
-    total = 0
+def _memory(worker: psutil.Process) -> Memory:
+    proportional = resident = 0
     for process in [worker, *worker.children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):
             memory = process.memory_full_info()
-            total += getattr(memory, "pss", memory.rss)
-    return total
+            proportional += getattr(memory, "pss", memory.rss)
+            resident += memory.rss
+    return Memory(proportional, resident)
 
 
 def _megabytes(count: int) -> str:

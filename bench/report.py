@@ -64,7 +64,7 @@ def show(rows: Sequence[Row]) -> None:
     print(f"Written to {path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else f"Written to {path}")
 
 
-def write_section(page: Path, part: str, rows: Sequence[Row], *, now: datetime) -> None:
+def write_section(page: Path, part: str, rows: Sequence[Row], *, now: datetime, note: str = "") -> None:
     """Put the part's rows between `<!-- bench <part> -->` and `<!-- /bench <part> -->` of a Markdown page."""
     begin, end = f"<!-- bench {part} -->", f"<!-- /bench {part} -->"
     before, found, rest = page.read_text().partition(begin)
@@ -72,7 +72,7 @@ def write_section(page: Path, part: str, rows: Sequence[Row], *, now: datetime) 
     if not found or not closed:
         raise ValueError(f"{page} has no section {begin} … {end}.")
     busy = psutil.getloadavg()[0]
-    taken = f"Taken on {now:%Y-%m-%d} on {machine()}; load average at the end {busy:.1f}."
+    taken = f"Taken on {now:%Y-%m-%d} on {machine()}; load average at the end {busy:.1f}. {note}".rstrip()
     page.write_text(f"{before}{begin}\n{taken}\n\n{markdown(rows)}\n{end}{after}")
 
 
