@@ -77,7 +77,7 @@ _BINARY_SUFFIXES = {
 _ENCRYPTABLE = frozenset({".docx", ".pptx", ".xlsx", ".docm", ".pptm", ".xlsm"})
 _ENCRYPTED_PART = "EncryptedPackage".encode("utf-16-le")
 
-_WEB = re.compile(rb"\s*(?:<\?xml[^>]{0,200}>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html|head|body)[\s>]", re.IGNORECASE | re.DOTALL)  # fmt: skip
+_WEB = re.compile(rb"\s*(?:<\?xml[^>]{0,200}>\s*)?(?:<!--(?:(?!-->).){0,4000}-->\s*)*<(?:!doctype\s+html|html|head|body)[\s>]", re.IGNORECASE | re.DOTALL)  # fmt: skip
 _MAIL_HEADER = re.compile(rb"^(?:From |[A-Za-z][A-Za-z0-9-]{1,60}:[ \t])")
 _MAIL_MARKS = re.compile(rb"^(?:received|return-path|message-id|mime-version|delivered-to|dkim-signature|from): ?", re.IGNORECASE | re.MULTILINE)  # fmt: skip
 _DATA = re.compile(rb'\s*(?:\{\s*(?:"|\})|\[\s*(?:[{\["\]\d-]|true|false|null))')
@@ -230,7 +230,10 @@ def _is_table(head: bytes) -> bool:
 
 
 def _is_utf16(head: bytes) -> bool:
-    """Text that is mostly Latin has its NULs at the odd places only, or at the even ones."""
-    places = Counter(at % 2 for at, byte in enumerate(head) if byte == 0)
-    more, less = max(places.values(), default=0), min(places[0], places[1])
-    return more > 0.3 * (len(head) // 2) and less < 0.05 * (len(head) // 2)
+    """Text that is mostly Latin has its NULs at the odd places only, or at the even ones, and letters between them."""
+    halves = head[::2], head[1::2]
+    few, many = sorted(half.count(0) for half in halves)
+    if many < 0.3 * (len(head) // 2) or few > 0.05 * (len(head) // 2):
+        return False
+    written = halves[0] if halves[0].count(0) == few else halves[1]
+    return sum(byte >= 32 or byte in b"\t\r\n" for byte in written) >= 0.95 * len(written)

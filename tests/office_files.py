@@ -107,6 +107,20 @@ def an_odt(body: str, *, encryption: str = "", prolog: str = "") -> bytes:
     )
 
 
+def an_ods(sheets: Mapping[str, list[list[str]]]) -> bytes:
+    """Make an OpenDocument spreadsheet of text cells."""
+    tables = ""
+    for name, rows in sheets.items():
+        lines = ("".join(f'<table:table-cell office:value-type="string"><text:p>{cell}</text:p></table:table-cell>' for cell in row) for row in rows)  # fmt: skip
+        tables += f'<table:table table:name="{name}">' + "".join(f"<table:table-row>{line}</table:table-row>" for line in lines) + "</table:table>"  # fmt: skip
+    content = (
+        f'<?xml version="1.0"?><office:document-content {_ODF} office:version="1.2"><office:body>'
+        f"<office:spreadsheet>{tables}</office:spreadsheet></office:body></office:document-content>"
+    )
+    kind = "application/vnd.oasis.opendocument.spreadsheet"
+    return a_zip({"mimetype": kind, "content.xml": content, "META-INF/manifest.xml": "<x/>"})
+
+
 def an_epub(chapters: list[str], *, package: str = "OEBPS/content.opf", encrypted: str = "") -> bytes:
     """Make an e-book of chapters' XHTML bodies."""
     items = "".join(f'<item id="c{n}" href="c%20{n}.xhtml" media-type="x"/>' for n in range(len(chapters)))

@@ -20,6 +20,7 @@ from adapters.extraction.messages import CORRUPT_DOCUMENT, OUT_OF_MEMORY
 from adapters.extraction.order import Order
 from adapters.extraction.output import PageWriter, Totals
 from adapters.extraction.pdf import read_pdf
+from adapters.extraction.seclusion import leave_network
 from domain.errors import CorruptFile, DomainError, ExtractionLimit
 
 _READERS = {
@@ -116,6 +117,7 @@ def _confine(order: Order, parent: int) -> None:
     _limit(resource.RLIMIT_FSIZE, order["output_bytes"] + (1 << 20))
     _limit(resource.RLIMIT_NOFILE, 64)
     _limit(resource.RLIMIT_CORE, 0)
+    leave_network()
     signal.alarm(math.ceil(order["wall_seconds"]) + 5)
     with contextlib.suppress(OSError):
         os.nice(5)  # answers go before reading

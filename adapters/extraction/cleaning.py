@@ -11,6 +11,8 @@ _NEWLINES = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _UNSTORABLE = "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff"
 _REMOVED = re.compile(f"[{_UNSTORABLE}]")
 _REMOVED_OF_PDF = re.compile(f"[{_UNSTORABLE}\u00ad]")
+# Latin ligatures and Hebrew and Arabic letters in the shape that print gives them: nobody searches for these.
+_SHAPES = re.compile("[\ufb00-\ufb06\ufb1d-\ufb4f\ufb50-\ufdf9\ufe70-\ufefc]+")
 _ODD = re.compile(f"[\r\x0b\x0c\x85\u2028\u2029\u00ad{_UNSTORABLE}]")
 
 _SAMPLE = 4000  # of a page, until there are _ENOUGH characters; then
@@ -22,8 +24,12 @@ _GLYPH_CODES = re.compile(r"(?:/[A-Za-z]{0,3}\d{1,5}){4,}")
 
 
 def clean_piece(text: str) -> str:
-    """Remove what cannot be stored (NUL, controls, lone surrogates); newlines are read as `\\n` already."""
-    return _REMOVED.sub("", text)
+    """Remove what cannot be stored (NUL, controls, lone surrogates), and spell ligatures as people type them.
+
+    Newlines are read as `\\n` already.
+    """
+    text = _REMOVED.sub("", text)
+    return text if text.isascii() else _SHAPES.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
 
 
 def clean_page(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator
-from itertools import chain
+from io import StringIO
 from pathlib import Path
 from typing import TextIO
 
@@ -32,17 +32,16 @@ def read(source: Path, output: PageWriter, order: Order) -> None:
 def _rows(file: TextIO) -> Iterator[list[str]]:
     sample = file.read(_SAMPLE)
     dialect = _dialect(sample)
-    # Lines, so that a quotation mark that is never closed takes the rest of the file and no more.
-    lines = chain.from_iterable((sample.splitlines(keepends=True)[:-1], _rest(sample, file)))
-    for row in csv.reader((clean_piece(line) for line in lines), dialect, strict=False):
+    for row in csv.reader(map(clean_piece, _lines(sample, file)), dialect, strict=False):
         if any(cell.strip() for cell in row):
             yield row
 
 
-def _rest(sample: str, file: TextIO) -> Iterator[str]:
-    """Join the sample's last line, which may be cut, with what follows."""
-    last = (sample.splitlines(keepends=True) or [""])[-1]
-    yield last + file.readline() if not last.endswith(("\r", "\n")) else last
+def _lines(sample: str, file: TextIO) -> Iterator[str]:
+    """Give the sample's lines and those after it; the sample's last one may be cut."""
+    *whole, last = list(StringIO(sample, newline="")) or [""]
+    yield from whole
+    yield last if last.endswith("\n") else last + file.readline()
     yield from file
 
 

@@ -3,8 +3,9 @@
 import codecs
 from collections import Counter
 from pathlib import Path
+from typing import BinaryIO
 
-from adapters.extraction.messages import BINARY, UNKNOWN_ENCODING
+from adapters.extraction.messages import BINARY
 from domain.errors import UnsupportedFormat
 
 PIECE = 1 << 16
@@ -36,18 +37,23 @@ def encoding_of(source: Path) -> str:
                 return name
         if b"\x00" in head[:4096]:
             return _without_mark(head)
-        counts = _Utf8Counts()
-        piece, passed, wrong = head, 0, None
-        while piece:
-            counts.add(piece)
-            if wrong is None and counts.wrong:
-                wrong = passed
-            passed += len(piece)
-            piece = file.read(PIECE)
-        if wrong is None or counts.is_damaged_utf8():
+        wrong = _first_not_utf8(head, file)
+        if wrong is None:
             return "utf-8"
         file.seek(wrong)
-        return guess(file.read(PIECE))
+        data = file.read(PIECE)
+        return "utf-8" if _is_damaged_utf8(data) else guess(data)
+
+
+def decoded(data: bytes) -> str:
+    """Decode a part of a document, whose declaration is missing or not to be trusted."""
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            return data.decode(name, "replace")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode(guess(data[:PIECE]), "replace")
 
 
 def guess(data: bytes) -> str:
@@ -58,27 +64,32 @@ def guess(data: bytes) -> str:
     matches = from_bytes(data, cp_isolation=_COMMON)
     best = matches.best()
     if best is None:
-        return "cp1252" if _is_western(data) else _none()
+        return "cp1252"  # which has a character for nearly every byte
     if best.encoding in _WESTERN and _is_western(data):
         return "cp1252"
     return str(best.encoding)
 
 
-class _Utf8Counts:
-    """Counts well-formed characters beyond ASCII, and bytes that belong to none."""
+def _first_not_utf8(head: bytes, file: BinaryIO) -> int | None:
+    """Find the piece that holds the first byte which is not UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    passed, piece = 0, head
+    while True:
+        try:
+            decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError:
+            return passed
+        if not piece:
+            return None
+        passed += len(piece)
+        piece = file.read(PIECE)
 
-    def __init__(self) -> None:
-        self.wrong = self._right = 0
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def add(self, piece: bytes) -> None:
-        text = self._decoder.decode(piece)
-        if not text.isascii():
-            self.wrong += (bad := text.count("\ufffd"))
-            self._right += sum(1 for char in text if char > "\x7f") - bad
-
-    def is_damaged_utf8(self) -> bool:
-        return self._right > 2 * self.wrong
+def _is_damaged_utf8(data: bytes) -> bool:
+    """Tell UTF-8 with a few wrong bytes, by how many of its characters beyond ASCII are well formed."""
+    text = data.decode("utf-8", "replace")
+    wrong = text.count("\ufffd")
+    return sum(char > "\x7f" for char in text) - wrong > 2 * wrong
 
 
 def _without_mark(head: bytes) -> str:
@@ -105,7 +116,3 @@ def _is_western(data: bytes) -> bool:
     beyond = Counter(char for char in text if char > "\x7f")
     usual = sum(count for char, count in beyond.items() if char in _WESTERN_LETTERS)
     return usual >= 0.95 * sum(beyond.values())
-
-
-def _none() -> str:
-    raise UnsupportedFormat(UNKNOWN_ENCODING)

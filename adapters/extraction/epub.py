@@ -9,6 +9,7 @@ from lxml import etree
 
 from adapters.extraction.archive import check_xml, open_archive
 from adapters.extraction.cleaning import clean_piece
+from adapters.extraction.encoding import decoded
 from adapters.extraction.markdown import from_html, tidy
 from adapters.extraction.messages import CORRUPT_DOCUMENT, ENCRYPTED_DOCUMENT, NO_TEXT_IN_DOCUMENT
 from adapters.extraction.order import Order
@@ -26,7 +27,7 @@ def read(source: Path, output: PageWriter, order: Order) -> None:
             raise EncryptedFile(ENCRYPTED_DOCUMENT)
         found = False
         for name in chapters:
-            html = archive.read(name).decode("utf-8", "replace")
+            html = decoded(archive.read(name))
             text = tidy(clean_piece(from_html(html)))
             if text.strip():
                 found = True

@@ -6,7 +6,7 @@ from email.policy import default
 from pathlib import Path
 
 from adapters.extraction.cleaning import clean_piece
-from adapters.extraction.encoding import guess
+from adapters.extraction.encoding import decoded
 from adapters.extraction.markdown import from_html, heading, paragraph, tidy
 from adapters.extraction.messages import NO_TEXT_IN_DOCUMENT
 from adapters.extraction.order import Order
@@ -57,9 +57,7 @@ def _content(part: MIMEPart) -> str:
     data = part.get_payload(decode=True)
     if not isinstance(data, bytes):
         return ""
-    for name in (part.get_content_charset() or "utf-8", "utf-8"):
-        try:
-            return data.decode(name)
-        except (LookupError, UnicodeDecodeError):
-            continue
-    return data.decode(guess(data), "replace")
+    try:
+        return data.decode(part.get_content_charset() or "utf-8")
+    except (LookupError, UnicodeDecodeError):
+        return decoded(data)

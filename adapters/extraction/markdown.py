@@ -20,9 +20,9 @@ _BOILERPLATE = [
 ]  # fmt: skip
 _NEVER = ["script", "style", "template", "noscript", "iframe", "object"]
 _TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,500})</title>", re.IGNORECASE)
+_MARKED = re.compile(r"^(\s{0,3})(?=#{1,6}(?:\s|$)|=+\s*$|-+\s*$|```|~~~)")
 _DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+;=-]+,[A-Za-z0-9+/=%\s]{64,}")
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n){2,}")
-_LIGATURES = dict(zip(range(0xFB00, 0xFB07), ("ff", "fi", "fl", "ffi", "ffl", "st", "st"), strict=True))
 
 
 def from_html(html: str, *, page: bool = False) -> str:
@@ -39,7 +39,7 @@ def from_html(html: str, *, page: bool = False) -> str:
 
 def tidy(text: str) -> str:
     """Bring converted Markdown to a form: one blank line at most, no rule at its start, which is front matter."""
-    text = _BLANK_LINES.sub("\n\n", text.translate(_LIGATURES)).strip("\n")
+    text = _BLANK_LINES.sub("\n\n", text).strip("\n")
     while text.startswith("---"):
         text = text[3:].lstrip("-").lstrip()
     return text
@@ -52,8 +52,8 @@ def heading(level: int, title: str) -> str:
 
 
 def paragraph(text: str) -> str:
-    """Give lines of plain text that are no headings."""
-    return "\n".join(re.sub(r"^(\s{0,3})(#{1,6}\s)", r"\1\\\2", line) for line in text.splitlines())
+    """Give lines of plain text, those escaped that would make a heading, a fence or front matter of it."""
+    return "\n".join(_MARKED.sub(r"\1\\", line) for line in text.splitlines())
 
 
 def row(cells: Iterable[str]) -> str:

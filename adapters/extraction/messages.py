@@ -22,7 +22,6 @@ DECLARES_ENTITIES = "The document declares XML entities, which no Office program
 TOO_DEEP = (
     "The document's elements nest deeper than any real document's. Save it again from an editor, and upload that."
 )
-UNKNOWN_ENCODING = "The text's encoding cannot be told. Save the file as UTF-8 and upload it again."
 BINARY = "The file is binary, not text. Give it the name of what it is, or save it in a format that is read."
 OUT_OF_MEMORY = (
     "Reading the document takes more memory than this deployment allows. Simplify or split it, "

@@ -196,6 +196,17 @@ async def test_cancelling_kills_the_child_before_it_returns(extractor: Subproces
 
 
 @linux
+async def test_a_child_has_no_network(extractor: SubprocessExtractor, tmp_path: Path) -> None:
+    task = asyncio.create_task(extractor.extract(a_slow_text(tmp_path), ignore))
+    [child] = await children_of(await zygote_pid())
+    while "Seccomp:\t2" not in Path(f"/proc/{child}/status").read_text():
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@linux
 async def test_a_child_killed_from_outside_may_be_tried_again(extractor: SubprocessExtractor, tmp_path: Path) -> None:
     task = asyncio.create_task(extractor.extract(a_slow_text(tmp_path), ignore))
     [child] = await children_of(await zygote_pid())

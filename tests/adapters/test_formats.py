@@ -1,6 +1,10 @@
 """Each format comes out as Markdown that keeps headings, lists, tables, and slide and sheet numbers."""
 # ruff: noqa: RUF001  (letters of other scripts look alike)
 
+import asyncio
+import contextlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import date
@@ -17,12 +21,13 @@ from domain.documents import Format
 from domain.errors import ArchiveTooLarge, CorruptFile, DomainError, EncryptedFile, ExtractionLimit, NoText
 from domain.formats import HEAD_BYTES, TAIL_BYTES, detect
 from domain.ports import ExtractionJob, ExtractionLimits
-from tests.office_files import a_docx, a_pptx, a_zip, an_epub, an_odt, an_xlsx, docx_paragraph, docx_table
+from tests.office_files import a_docx, a_pptx, a_zip, an_epub, an_ods, an_odt, an_xlsx, docx_paragraph, docx_table
 
 LIMITS = ExtractionLimits(
     memory_bytes=512 << 20, cpu_seconds=20, wall_seconds=60, pages=50, output_bytes=4 << 20, archive_bytes=64 << 20
 )
 
+ROOT = Path(__file__).parents[2]
 Read = Callable[..., Awaitable[list[Page]]]
 
 
@@ -114,6 +119,33 @@ async def test_a_merged_cell_gives_its_text_once(read: Read) -> None:
     assert "| Quarter |  | Sum |\n| --- | --- | --- |\n| Q1 | x | 2 |" in text_of(await read(book, "a.xlsx"))
 
 
+async def test_an_opendocument_spreadsheet_is_read_sheet_by_sheet(read: Read) -> None:
+    pages = await read(an_ods({"One": [["k", "v"], ["a", "b"]], "Two": [["x", "y"]]}), "a.ods")
+    assert [(page.number, page.text.strip()) for page in pages] == [
+        (1, "# One\n\n| k | v |\n| --- | --- |\n| a | b |"),
+        (2, "# Two\n\n| x | y |\n| --- | --- |"),
+    ]
+
+
+async def test_a_blank_row_starts_a_table_of_its_own_header(read: Read) -> None:
+    rows: list[list[object]] = [
+        ["Report"],
+        [],
+        ["Month", "Sales"],
+        ["Jan", 1],
+        [],
+        ["Feb", 2],
+        [],
+        ["City", "Staff"],
+        ["Bonn", 3],
+    ]
+    text = text_of(await read(an_xlsx({"S": rows}), "a.xlsx"))
+    assert text.strip() == (
+        "# S\n\nReport\n\n| Month | Sales |\n| --- | --- |\n| Jan | 1 |\n\n| Month | Sales |\n| --- | --- |\n"
+        "| Feb | 2 |\n\n| City | Staff |\n| --- | --- |\n| Bonn | 3 |"
+    )
+
+
 async def test_a_sheet_that_claims_a_million_rows_is_read_by_what_it_holds(read: Read) -> None:
     text = text_of(await read(an_xlsx({"S": [["first corner"]]}, corner="last corner"), "a.xlsx"))
     assert "first corner" in text
@@ -195,6 +227,17 @@ async def test_an_email_keeps_who_when_and_what_and_names_its_attachments(read: 
     text = text_of(await read(mail.encode(), "upload"))
     assert text.startswith("# Grüße\n\nFrom: Alice <a@example.com>  \nTo: bob@example.com  \nDate: Mon, 02 Mar 2026")
     assert "\n\nHello\n\n## Attachment: t.csv\n\nk,v\n\n## Attachment: z.zip" in text
+
+
+async def test_lines_under_words_in_a_mail_make_no_headings(read: Read) -> None:
+    mail = b"From: a@b.c\nTo: b@c.d\nSubject: S\nMIME-Version: 1.0\n\nRegards\n-- \nAlice\n====\n# 1\n```\nend"
+    pages = await read(mail, "a.eml")
+    assert [chunk.heading_path for chunk in chunks_of(pages, Format.EML)] == [("S",)]
+
+
+async def test_a_line_separator_in_a_cell_is_not_the_end_of_a_row(read: Read) -> None:
+    text = text_of(await read("a,b\nx\u2028y,z\n".encode(), "a.csv"))
+    assert text == "| a | b |\n| --- | --- |\n| x y | z |\n\n"
 
 
 async def test_rich_text_gives_its_words_in_its_code_page(read: Read) -> None:
@@ -291,6 +334,67 @@ async def test_names_that_escape_the_folder_write_nothing(read: Read, tmp_path: 
     assert text_of(await read(content, "a.docx")) == "Harmless"
     assert files_under(tmp_path) == {"source", "pages.jsonl"}
     assert "escaped.txt" not in files_under(tmp_path.parents[1])
+
+
+async def test_ligatures_and_letters_in_the_shape_of_print_are_spelt_as_people_type_them(read: Read) -> None:
+    assert text_of(await read("ﬁnal oﬀer, ﻣﺮﺣﺒﺎ".encode(), "a.txt")) == "final offer, مرحبا"
+    assert text_of(await read(a_docx(docx_paragraph("ﬁnal")), "a.docx")) == "final"
+
+
+@pytest.mark.parametrize("text", ["日本語の文章です。", "สวัสดีชาวโลก", "שלום עולם", "مرحبا بالعالم", "नमस्ते दुनिया"])
+async def test_scripts_come_out_as_they_went_in(read: Read, text: str) -> None:
+    for content, name in (
+        (a_docx(docx_paragraph(text)), "a.docx"), (an_odt(f"<text:p>{text}</text:p>"), "a.odt"),
+        (an_epub([f"<p>{text}</p>"]), "a.epub"), (a_pptx([("T", [text], "")]), "a.pptx"),
+        (an_xlsx({"S": [[text, text]]}), "a.xlsx"), (f"<html><p>{text}".encode(), "a.html"), (text.encode(), "a.csv"),
+    ):  # fmt: skip
+        assert text in text_of(await read(content, name)), name
+
+
+async def test_readers_fetch_nothing(read: Read) -> None:
+    """A server counts who connects; every format has something that points to it."""
+    asked: list[object] = []
+
+    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    relations = (
+        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r9" '
+        f'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/image" Target="{url}/a.png" '
+        'TargetMode="External"/></Relationships>'
+    )
+    picture = (
+        '<w:p><w:r><w:drawing><a:blip xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main" xmlns:r='
+        '"http://schemas.openxmlformats.org/officeDocument/2006/relationships" r:link="r9"/></w:drawing></w:r></w:p>'
+    )
+    remote = (
+        f'<!DOCTYPE html SYSTEM "{url}/x.dtd"><html><link href="{url}/x.css"><img src="{url}/x.png"><p>words</p></html>'
+    )
+    for content, name in (
+        (a_docx(picture + docx_paragraph("words"), more={"word/_rels/document.xml.rels": relations}), "a.docx"),
+        (a_docx(docx_paragraph("words"), prolog=f'<!DOCTYPE r SYSTEM "{url}/x.dtd">'), "b.docx"),
+        (an_odt('<text:p>words</text:p><draw:image xmlns:draw="urn:oasis:names:tc:opendocument:xmlns:drawing:1.0" '
+                f'xmlns:xlink="http://www.w3.org/1999/xlink" xlink:href="{url}/x.png"/>'), "a.odt"),
+        (remote.encode(), "a.html"), (an_epub([f'<img src="{url}/x.png"/><p>words</p>']), "a.epub"),
+        (f"From: a@b.c\nMIME-Version: 1.0\nContent-Type: text/html\n\n{remote}".encode(), "a.eml"),
+    ):  # fmt: skip
+        with contextlib.suppress(CorruptFile):  # the one with a document type is refused
+            assert "words" in text_of(await read(content, name)), name
+    server.close()
+    await server.wait_closed()
+    assert asked == []
+
+
+def test_a_process_that_left_the_network_gets_no_socket() -> None:
+    script = (
+        "import socket\nfrom adapters.extraction.seclusion import leave_network\nsocket.socket().close()\nleave_network()\n"
+        "try:\n    socket.socket()\nexcept PermissionError:\n    print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "refused\n"
 
 
 async def test_json_nested_without_end_is_text_or_refused_but_ends(read: Read) -> None:

@@ -219,3 +219,17 @@ def test_work_grows_with_the_text_and_no_faster(unit: str) -> None:
 
     # Four times the text: four times the work, sixteen where it were quadratic.
     assert seconds(200_000) < 10 * max(seconds(50_000), 0.02)
+
+
+@given(st.lists(st.integers(1, 120), min_size=2, max_size=30), st.integers(0, 60))
+def test_no_row_of_a_table_is_cut_where_one_fits(lengths: list[int], overlap: int) -> None:
+    rows = [f"| {'x' * length} |" for length in lengths]
+    text = "| head |\n| --- |\n" + "\n".join(rows)
+    for chunk in plan(text, Format.CSV, size=150, overlap=overlap):
+        assert all(line in rows or line in {"| head |", "| --- |"} for line in chunk.content.split("\n"))
+
+
+def test_pieces_of_one_page_are_one_page() -> None:
+    pages = [Page(1, "one " * 20), Page(2, "two " * 20), Page(2, "more " * 20), Page(3, "three")]
+    chunks = list(split(pages, format=Format.XLSX, size=1000, overlap=0))
+    assert [(chunk.page_from, chunk.page_to, len(chunk.page_starts)) for chunk in chunks] == [(1, 3, 2)]

@@ -107,3 +107,12 @@ def test_what_is_not_read_is_refused_in_words_that_help(head: bytes, name: str, 
 def test_no_bytes_are_an_empty_file() -> None:
     with pytest.raises(EmptyFile):
         detect(b"", "a.pdf", "application/pdf")
+
+
+def test_comments_without_end_before_a_page_are_looked_at_in_no_time() -> None:
+    assert detect(b"<!--x-->" * 512, "a", None)[0] is Format.TEXT  # each way to pair them would take for ever
+
+
+def test_numbers_of_sixteen_bits_are_no_text() -> None:
+    with pytest.raises(UnsupportedFormat, match="binary"):
+        detect(b"".join(number.to_bytes(2, "little") for number in range(32)) * 20, "a.txt")
