@@ -25,7 +25,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_MODIFIED = 304
 _CONNECT_SECONDS = 10.0
 _KEPT_SECONDS = 15.0
-_CONNECTIONS = 64
+_CONNECTIONS = 256
 
 
 @dataclass(frozen=True, slots=True)

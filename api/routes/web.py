@@ -1,9 +1,11 @@
 """Documents that are fetched: a page by its URL, and the same page again."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -36,6 +38,10 @@ _SAME: dict[int | str, dict[str, Any]] = {
     200: {"model": Document, "description": "The page's bytes are there already."}
 }
 _ERRORS = responses(400, 401, 403, 404, 409, 413, 415)
+
+# An owner's slow pages wait for each other, and leave connections for the pages of others.
+_AT_ONCE = 8
+_slots: WeakValueDictionary[UserId, asyncio.Semaphore] = WeakValueDictionary()
 
 
 @router.post("/bots/{bot_id}/documents/url", status_code=202, summary="Add a page", responses={**_SAME, **_ERRORS})
@@ -89,7 +95,8 @@ class _Fetch:
         """Fetch, store, commit, start: nothing is accepted before its bytes are stored."""
         async with self._cleared_on_failure():
             validators = Validators() if self._known is None else self._known.validators
-            async with self._adapters.fetcher.open(self._url, known=validators) as page:
+            slots = _slots.setdefault(self._owner, asyncio.Semaphore(_AT_ONCE))
+            async with slots, self._adapters.fetcher.open(self._url, known=validators) as page:
                 if page.not_modified:
                     return await self._unchanged(response)
                 upload = await PageIntake(page).store(

@@ -16,8 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from pydantic import ValidationError
 
 from adapters.clock import now
+from adapters.settings import Settings
 from adapters.web.fetcher import FetchLimits, WebFetcher
 from adapters.web.guard import Resolve
 from domain.errors import (
@@ -323,6 +325,14 @@ async def test_a_servers_refusal_keeps_its_status(
     if kind is UrlBusy:
         assert failure.value.retry_after is not None
         assert failure.value.retry_after.total_seconds() == 7
+
+
+def test_allowed_networks_are_read_from_a_list_and_a_wrong_one_is_refused_at_the_start() -> None:
+    settings = Settings(_env_file=None, fetch_allowed_networks="10.1.0.0/16, fd12::/16")
+    assert settings.networks == (ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("fd12::/16"))
+    for wrong in ("10.1.0.1/16", "intranet", "10.1.0.0/99"):
+        with pytest.raises(ValidationError):
+            Settings(_env_file=None, fetch_allowed_networks=wrong)
 
 
 async def test_no_proxy_of_the_environment_is_used(

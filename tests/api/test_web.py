@@ -187,6 +187,22 @@ async def test_twins_under_one_key_get_one_answer_even_where_the_page_differs(
     assert stored(blobs) == [b"Two."]
 
 
+async def test_an_owners_slow_pages_do_not_keep_another_owner_waiting(
+    owner: Caller, stranger: Caller, bot: str, site: Site
+) -> None:
+    gate = asyncio.Event()
+    names = [f"/slow/{number}" for number in range(20)]
+    for name in names:
+        site.put(name, f"The page {name}.", gate=gate)
+    slow = [asyncio.create_task(add(owner, bot, f"{site.url}{name}")) for name in names]
+    await site.reached.wait()
+    quick = await add(stranger, (await make_bot(stranger))["id"], site.put("/quick", "At once."))
+    assert quick.status_code == 202
+    assert sum(site.count(name) for name in names) <= 8
+    gate.set()
+    assert {answer.status_code for answer in await asyncio.gather(*slow)} == {202}
+
+
 @pytest.mark.parametrize(
     ("url", "status", "code"),
     [
