@@ -11,9 +11,10 @@ from temporalio import activity
 from temporalio.client import Client
 
 from activities.imports import end_import
-from adapters.postgres import crawl_housekeeping, expiry, housekeeping, lost_imports
+from adapters.postgres import admission, crawl_housekeeping, expiry, housekeeping, lost_imports
 from adapters.postgres.engine import transaction
 from adapters.temporal.runs import (
+    call_ingestion,
     cancel_run,
     is_open,
     open_runs,
@@ -47,22 +48,33 @@ class Housekeeping:
     """The steps of the Schedule. Each may run twice, beside itself, and beside whatever it puts right."""
 
     def __init__(
-        self, engine: AsyncEngine, blob_store: BlobStore, temporal: Client, now: Callable[[], datetime]
+        self,
+        engine: AsyncEngine,
+        blob_store: BlobStore,
+        temporal: Client,
+        now: Callable[[], datetime],
+        *,
+        cap: int | None = None,
     ) -> None:
+        """`cap` is how many of an owner's documents may be worked on at once; None is no limit."""
         self._engine = engine
         self._blobs = blob_store
         self._temporal = temporal
         self._now = now
+        self._cap = cap
         self._collected_at: datetime | None = None
 
     @activity.defn(name=steps.SWEEP_PENDING.name)
     async def sweep_pending(self, tick: HousekeepingTick) -> Swept:
-        """Start what was accepted and has no run. What has one is left to it, an older version's included."""
+        """Start what was accepted and has no run, where its owner's turn has come; wake what waits for that turn.
+
+        What has a run is left to it, an older version's included.
+        """
         before = self._now() - tick.grace
         async with transaction(self._engine) as connection:
             deletions = await housekeeping.pending_deletions(connection, before=before, limit=STARTS)
             turns = await housekeeping.pending_turns(connection, before=before, limit=STARTS)
-            ingestions = await housekeeping.pending_ingestions(connection, before=before, limit=STARTS)
+            waiting = await admission.forgotten(connection, cap=self._cap, before=before, limit=STARTS)
             crawls = await crawl_housekeeping.pending_crawls(connection, before=before, limit=STARTS)
             unwanted = await housekeeping.unwanted_runs(connection, before=before, limit=STARTS)
             unwanted_crawls = await crawl_housekeeping.unwanted_crawls(connection, before=before, limit=STARTS)
@@ -82,7 +94,8 @@ class Housekeeping:
             [
                 *(start_deletion(self._temporal, ref) for ref in deletions),
                 *(start_turn(self._temporal, ref) for ref in turns),
-                *(start_ingestion(self._temporal, ref) for ref in [*ingestions, *strays]),
+                *(call_ingestion(self._temporal, each) for each in waiting),
+                *(start_ingestion(self._temporal, ref) for ref in strays),
                 *(start_import(self._temporal, ref) for ref in imports),
                 *(start_crawl(self._temporal, ref) for ref in crawls),
             ]

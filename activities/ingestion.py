@@ -9,12 +9,13 @@ from temporalio import activity
 
 from activities.flight import this_attempt
 from activities.heartbeat import heartbeats
+from adapters.admission import Admission
 from adapters.postgres import chunks, flight, ingestions
 from adapters.postgres.engine import transaction
 from domain import blobs, steps
 from domain.documents import IngestionRef
 from domain.ports import BlobStore
-from domain.steps import Closed, CloseIngestion, Done, ParkIngestion
+from domain.steps import Begun, Closed, CloseIngestion, Done, ParkIngestion
 
 log = structlog.get_logger(__name__)
 
@@ -26,19 +27,33 @@ class Ingestion:
     """Milliseconds of database work each; each may run twice."""
 
     def __init__(
-        self, engine: AsyncEngine, blob_store: BlobStore, now: Callable[[], datetime], *, chunk_batch: int = CHUNK_BATCH
+        self,
+        engine: AsyncEngine,
+        blob_store: BlobStore,
+        admission: Admission,
+        now: Callable[[], datetime],
+        *,
+        chunk_batch: int = CHUNK_BATCH,
     ) -> None:
         self._engine = engine
         self._blobs = blob_store
+        self._admission = admission
         self._now = now
         self._chunk_batch = chunk_batch
 
     @activity.defn(name=steps.BEGIN_INGESTION.name)
-    async def begin(self, ref: IngestionRef) -> Done:
-        """Take the ingestion up, and name the run that has it."""
-        async with transaction(self._engine) as connection:
-            await ingestions.begin(connection, ref, run_id=activity.info().workflow_run_id or "", now=self._now())
-        return Done()
+    async def begin(self, ref: IngestionRef) -> Begun:
+        """Take the ingestion up, and name the run that has it, where there is room.
+
+        Who finds none looks again when it stands in the line: who ended before that did not see it there.
+        """
+        run_id, cap = activity.info().workflow_run_id or "", self._admission.cap
+        while True:
+            async with transaction(self._engine) as connection:
+                if await ingestions.begin(connection, ref, run_id=run_id, now=self._now(), cap=cap):
+                    return Begun()
+            if not await self._admission.may_begin(ref):
+                return Begun(admitted=False)
 
     @activity.defn(name=steps.PUBLISH.name)
     async def publish(self, ref: IngestionRef) -> Closed:
@@ -47,6 +62,7 @@ class Ingestion:
             closed = await ingestions.publish(connection, ref, now=self._now())
             await flight.record(connection, ref, this_attempt(), now=self._now())
             retired = await ingestions.last_retired(connection, ref)
+        await self._admission.let_in(ref.owner_id)
         await self._blobs.delete_prefix(blobs.derived_prefix(ref.document_id, ref.ingestion_id))
         if retired is not None:
             await self._clear(retired)
@@ -66,6 +82,7 @@ class Ingestion:
         """Show what failed and that a person is needed."""
         async with transaction(self._engine) as connection:
             await ingestions.park(connection, request.ref, code=request.code, message=request.message, now=self._now())
+        await self._admission.let_in(request.ref.owner_id)
         log.warning("parked", document_id=str(request.ref.document_id), code=request.code)
         return Done()
 
@@ -73,7 +90,9 @@ class Ingestion:
     async def close(self, end: CloseIngestion) -> Closed:
         """End without success. From its commit on no step of this run writes any more."""
         async with transaction(self._engine) as connection:
-            return await ingestions.close(connection, end, now=self._now())
+            closed = await ingestions.close(connection, end, now=self._now())
+        await self._admission.let_in(end.ref.owner_id)
+        return closed
 
     @activity.defn(name=steps.DISCARD_CHUNKS.name)
     async def discard_chunks(self, ref: IngestionRef) -> Done:

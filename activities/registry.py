@@ -24,7 +24,7 @@ from activities.pack_reading import PackReading
 from activities.retrieval import Retrieval
 from activities.unpacking import Unpacking
 from adapters.clock import now
-from adapters.wiring import Adapters, archive_limits, extraction_limits
+from adapters.wiring import Adapters, admission_of, archive_limits, extraction_limits
 from domain.steps import STEPS, Queue
 
 CAPABILITIES = (
@@ -39,7 +39,7 @@ def activities_of(adapters: Adapters, queue: Queue) -> list[Callable[..., Any]]:
     settings, engine, blobs = adapters.settings, adapters.engine, adapters.blobs
     sizes = Sizes(settings.chunk_characters, settings.chunk_overlap)
     built: Sequence[object] = (
-        Ingestion(engine, blobs, now),
+        Ingestion(engine, blobs, admission_of(adapters), now),
         Extraction(engine, blobs, adapters.extractor, extraction_limits(settings), now),
         Chunking(engine, blobs, adapters.embedder, sizes, now),
         Embedding(engine, blobs, adapters.embedder, now),
@@ -55,7 +55,7 @@ def activities_of(adapters: Adapters, queue: Queue) -> list[Callable[..., Any]]:
             delay=timedelta(seconds=settings.crawl_delay_seconds),
         ),
         Deletion(engine, blobs, adapters.temporal, now),
-        Housekeeping(engine, blobs, adapters.temporal, now),
+        Housekeeping(engine, blobs, adapters.temporal, now, cap=settings.owner_running_documents),
         Imports(engine, blobs, adapters.temporal, now),
         PackReading(
             engine, blobs, adapters.extractor, adapters.embedder, adapters.temporal, extraction_limits(settings), sizes, now

@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from adapters.admission import Admission
 from adapters.archives import ArchiveLimits
 from adapters.blobs import FolderBlobStore
 from adapters.clock import now
@@ -19,6 +21,7 @@ from adapters.postgres.tracing import trace_statements
 from adapters.settings import Settings
 from adapters.telemetry import Telemetry, open_telemetry
 from adapters.temporal.client import connect
+from adapters.temporal.runs import call_ingestion
 from adapters.web.fetcher import FetchLimits, WebFetcher
 from domain.ports import BlobStore, Embedder, ExtractionLimits, Extractor, Fetcher, Generator
 
@@ -77,6 +80,12 @@ async def open_adapters(
             notifications=notifications,
             telemetry=telemetry,
         )
+
+
+def admission_of(adapters: Adapters) -> Admission:
+    """Give what lets an owner's documents in."""
+    call = partial(call_ingestion, adapters.temporal)
+    return Admission(adapters.engine, call, cap=adapters.settings.owner_running_documents)
 
 
 def extraction_limits(settings: Settings) -> ExtractionLimits:

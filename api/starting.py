@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 from adapters.postgres import documents
 from adapters.postgres.engine import transaction
 from adapters.temporal.runs import start_ingestion
-from adapters.wiring import Adapters
+from adapters.wiring import Adapters, admission_of
 from domain.documents import IngestionRef, IngestionStatus
 
 log = structlog.get_logger(__name__)
@@ -43,12 +43,24 @@ async def _attempt(start: Awaitable[bool]) -> bool | None:
 
 
 async def start_soon(adapters: Adapters, ref: IngestionRef) -> None:
-    """Start an ingestion now or, where a former run is about to end, beside the requests that follow."""
+    """Start an ingestion now or, where a former run is about to end, beside the requests that follow.
+
+    Where as many of its owner's documents as may are being worked on, the one that ends starts it.
+    """
+    if not await _has_room(adapters, ref):
+        return
     if await _attempt(start_ingestion(adapters.temporal, ref)) is not False:
         return
     task = asyncio.create_task(_insist(adapters, ref), name="start-ingestion")
     _starting.add(task)
     task.add_done_callback(_starting.discard)
+
+
+async def _has_room(adapters: Adapters, ref: IngestionRef) -> bool:
+    try:
+        return await admission_of(adapters).may_begin(ref)
+    except (SQLAlchemyError, OSError, TimeoutError):
+        return True  # the run will see
 
 
 async def _insist(adapters: Adapters, ref: IngestionRef) -> None:

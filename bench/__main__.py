@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from bench import footprint, ingestion, search, turns, yardstick
+from bench import fairness, footprint, ingestion, search, turns, yardstick
 from bench.report import Row, show, write_section
 from bench.rig import Rig, rig
 from bench.rivals import measure as rivals
@@ -17,6 +17,7 @@ Measure = Callable[[Rig], Awaitable[list[Row]]]
 PARTS: Mapping[str, Measure] = {
     "yardstick": yardstick.measure,
     "ingestion": ingestion.measure,
+    "fairness": fairness.measure,
     "footprint": footprint.measure,
     "turns": turns.measure,
     "search": search.measure,
@@ -25,6 +26,7 @@ PARTS: Mapping[str, Measure] = {
 QUICK: Mapping[str, Measure] = {
     **PARTS,
     "ingestion": partial(ingestion.measure, rounds=1, small_documents=20),
+    "fairness": partial(fairness.measure, many=100),
     "footprint": partial(footprint.measure, pages=300),
     "rivals": partial(rivals.measure, rounds=1, small_documents=20),
 }

@@ -79,13 +79,14 @@ async def rig() -> AsyncIterator[Rig]:
         exits.push_async_callback(database.close)
         models = await exits.enter_async_context(open_models(settings))
         http = await exits.enter_async_context(running.client())
-        owner, bot = await _sign_in(http)
+        owner, bot = await sign_in(http, "bench@example.com")
         (await double.post("/_settings", json={"canned": True})).raise_for_status()
         yield Rig(running, double, http, engine, database, models, settings, owner, bot)
 
 
-async def _sign_in(http: httpx2.AsyncClient) -> tuple[UUID, UUID]:
-    credentials = {"email": "bench@example.com", "password": "correct horse battery staple"}
+async def sign_in(http: httpx2.AsyncClient, email: str) -> tuple[UUID, UUID]:
+    """Register and log in; answers the owner and a bot of theirs."""
+    credentials = {"email": email, "password": "correct horse battery staple"}
     user = (await http.post("/api/v1/auth/register", json=credentials)).raise_for_status().json()
     form = {"username": credentials["email"], "password": credentials["password"]}
     token = (await http.post("/api/v1/auth/token", data=form)).raise_for_status().json()

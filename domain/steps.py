@@ -52,6 +52,12 @@ class Done(Model):
 # Ingestion
 
 
+class Begun(Model):
+    """Whether the ingestion may go on; if not it waits in its owner's line, and asks again when it is called."""
+
+    admitted: bool = True
+
+
 class Extracted(Model):
     """Pages and characters that extraction stored."""
 
@@ -108,7 +114,7 @@ class Closed(Model):
 
 
 BEGIN_INGESTION = Step(
-    "begin_ingestion", IngestionRef, Done, Queue.CHAT, policy.DATABASE, "Take the document up", local=True
+    "begin_ingestion", IngestionRef, Begun, Queue.CHAT, policy.DATABASE, "Take the document up", local=True
 )
 EXTRACT = Step("extract", IngestionRef, Extracted, Queue.INGEST_CPU, policy.EXTRACT, "Extract text page by page")
 CHUNK = Step("chunk", IngestionRef, Chunked, Queue.CHAT, policy.CHUNK, "Split the text into chunks", local=True)

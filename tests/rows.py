@@ -68,9 +68,10 @@ async def a_document(
         await connection.execute(insert(tables.documents).values(row))
         await connection.execute(
             insert(tables.ingestions).values(
-                id=version, document_id=document, **owner, version=1, status=ingestion, format="text", **file
+                id=version, document_id=document, **owner, version=1, status=ingestion, format="text", **file,
+                created_at=when,
             )
-        )
+        )  # fmt: skip
         step = {"step": "extract", "state": "completed", "first_started_at": when}
         await connection.execute(insert(tables.ingestion_steps).values(ingestion_id=version, **step))
         ref = IngestionRef(**owner, document_id=document, ingestion_id=version)

@@ -72,6 +72,7 @@ class IngestDocument:
         self._stage_shown = False
         self._plan_again = False
         self._shards_left: list[int] = []
+        self._called = False
         self._compensations: list[Step[IngestionRef, Done]] = []
 
     @workflow.run
@@ -122,6 +123,11 @@ class IngestDocument:
     def _abandon_is_possible(self) -> None:
         self._require_parked(_Decision.ABANDON)
 
+    @workflow.signal(name=runs.ADMIT_SIGNAL, description="There is room for another document of this owner.")
+    def admit(self) -> None:
+        """Ask again whether there is room."""
+        self._called = True
+
     async def _ingest(self, ref: IngestionRef) -> Closed:
         # Each compensation is registered before the step that it undoes. An earlier run of this
         # ingestion may have left chunks, which this one builds on.
@@ -137,12 +143,20 @@ class IngestDocument:
         return closed
 
     async def _begin(self, ref: IngestionRef) -> None:
-        try:
-            await run_step(BEGIN_INGESTION, ref)
-        except FailureError as error:
-            if is_cancelled_exception(error):
-                raise
-            raise _Ended(*failure_of(error)) from error
+        """Take the document up, when its owner's turn has come."""
+        while True:
+            self._called = False  # who calls from here on is heard, also while the answer is on its way
+            try:
+                begun = await run_step(BEGIN_INGESTION, ref)
+            except FailureError as error:
+                if is_cancelled_exception(error):
+                    raise
+                raise _Ended(*failure_of(error)) from error
+            if begun.admitted:
+                return
+            workflow.set_current_details("**Queued** behind other documents of this owner. It goes on by itself.")
+            _stop_if_cancelled()
+            await workflow.wait_condition(lambda: self._called)
 
     async def _chunk(self, ref: IngestionRef) -> None:
         workflow.set_current_details("**Chunking** the text.")

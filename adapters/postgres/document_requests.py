@@ -81,16 +81,15 @@ async def cancel(connection: AsyncConnection, owner: UserId, document: DocumentI
     current = select(ingestions).where(ingestions.c.id == row.current_ingestion_id).with_for_update()
     ingestion = (await connection.execute(current)).one()
     if ingestion.status == IngestionStatus.PENDING or ingestion.import_id is not None:
-        # A run that is about to begin finds it closed, and a pack goes on without it.
+        # A run that is about to begin finds it closed, one that waits in line is told, and a pack goes on without it.
         await close(connection, _unstarted(row, ingestion.epoch), now=now)
         if ingestion.import_id is not None:
             await packs.discard(connection, ingestion.import_id, document, IngestionId(ingestion.id))
-        return Asked(await documents.read(connection, owner, document))
-    await connection.execute(
-        update(ingestions)
-        .where(ingestions.c.id == ingestion.id)
-        .values(cancel_requested_at=func.coalesce(ingestions.c.cancel_requested_at, now), updated_at=now)
-    )
+            return Asked(await documents.read(connection, owner, document))
+        if ingestion.run_id is not None:
+            await _want_no_more(connection, ingestion, now=now)
+        return Asked(await documents.read(connection, owner, document), cancel_run=ingestion.run_id)
+    await _want_no_more(connection, ingestion, now=now)
     return Asked(row, cancel_run=ingestion.run_id)
 
 
@@ -104,6 +103,12 @@ async def delete(
     await deletions.fence_documents(connection, [document], now=now)
     await documents.notify(connection, document)
     return ref, await documents.read_deletion(connection, owner, document)
+
+
+async def _want_no_more(connection: AsyncConnection, ingestion: Row[Any], *, now: datetime) -> None:
+    asked = func.coalesce(ingestions.c.cancel_requested_at, now)
+    mine = ingestions.c.id == ingestion.id
+    await connection.execute(update(ingestions).where(mine).values(cancel_requested_at=asked, updated_at=now))
 
 
 def _unstarted(row: Row[Any], epoch: int) -> CloseIngestion:

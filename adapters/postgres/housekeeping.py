@@ -65,18 +65,6 @@ class UnwantedRun:
 # What waits for a run to be started, the oldest first
 
 
-async def pending_ingestions(connection: AsyncConnection, *, before: datetime, limit: int) -> list[IngestionRef]:
-    """Find documents that were accepted, and not taken up since."""
-    query = (
-        _ingestion_query()
-        .where(documents.c.status == DocumentStatus.PENDING, documents.c.updated_at < before)
-        .where(ingestions.c.import_id.is_(None))  # else it waits for a pack of its import
-        .order_by(documents.c.updated_at)
-        .limit(limit)
-    )
-    return [_ingestion_ref(row) for row in await connection.execute(query)]
-
-
 async def pending_turns(connection: AsyncConnection, *, before: datetime, limit: int) -> list[TurnRef]:
     """Find questions that were accepted, and not taken up since."""
     query = (
@@ -116,12 +104,12 @@ async def unwanted_runs(connection: AsyncConnection, *, before: datetime, limit:
     have been lost in a crash. A run that was told already is told again, which does nothing.
     """
     current = ingestions.c.id == documents.c.current_ingestion_id
-    cancelled = current & ingestions.c.status.in_((IngestionStatus.RUNNING, IngestionStatus.PARKED))
-    superseded = ~current & (ingestions.c.status == IngestionStatus.CANCELLED)
+    asked = current & ingestions.c.status.in_((IngestionStatus.RUNNING, IngestionStatus.PARKED))
+    closed = ingestions.c.status == IngestionStatus.CANCELLED  # superseded, or cancelled while it waited in line
     query = (
         select(documents.c.id, ingestions.c.run_id)
         .join_from(documents, ingestions, ingestions.c.document_id == documents.c.id)
-        .where(ingestions.c.run_id.is_not(None), ingestions.c.cancel_requested_at < before, cancelled | superseded)
+        .where(ingestions.c.run_id.is_not(None), ingestions.c.cancel_requested_at < before, asked | closed)
         .order_by(ingestions.c.cancel_requested_at)
         .limit(limit)
     )

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import chunks, contents, flight
+from adapters.postgres import admission, chunks, contents, flight
 from adapters.postgres.tables import documents, ingestions
 from domain.documents import DocumentStatus, Format, IngestionRef, IngestionStatus, Stage
 from domain.errors import IncompleteIngestion, IngestionClosed
@@ -30,11 +30,22 @@ async def lock(connection: AsyncConnection, ref: IngestionRef) -> tuple[Row[Any]
     return document, (await connection.execute(mine)).one_or_none()
 
 
-async def begin(connection: AsyncConnection, ref: IngestionRef, *, run_id: str, now: datetime) -> None:
-    """Take an ingestion up, for the first time or after a person's retry."""
-    await _require(connection, ref, _OPEN)
+async def begin(
+    connection: AsyncConnection, ref: IngestionRef, *, run_id: str, now: datetime, cap: int | None = None
+) -> bool:
+    """Take an ingestion up, for the first time or after a person's retry; what runs already goes on.
+
+    False where `cap` of its owner's documents are being worked on, or are to be before it: it then waits.
+    """
+    row = await _require(connection, ref, _OPEN)
+    if cap is not None and row.status != IngestionStatus.RUNNING and row.import_id is None:
+        await admission.lock(connection, ref.owner_id)
+        if not await admission.may_begin(connection, ref, cap=cap):
+            await _queue(connection, ref, row, run_id=run_id, now=now)
+            return False
     started = {"started_at": func.coalesce(ingestions.c.started_at, now), "finished_at": None}
     await _go_on(connection, ref, {"run_id": run_id, **started}, {"stage": Stage.QUEUED}, now=now)
+    return True
 
 
 async def enter(
@@ -210,6 +221,14 @@ async def _go_on(
     cleared = {"error_code": None, "error_message": None, "updated_at": now}
     await _set(connection, ref, {"status": IngestionStatus.RUNNING, **values, **cleared})
     await show(connection, ref, {"status": DocumentStatus.PROCESSING, **shown, **cleared})
+
+
+async def _queue(connection: AsyncConnection, ref: IngestionRef, row: Row[Any], *, run_id: str, now: datetime) -> None:
+    """Name the run that waits. What needed attention shows that it waits for its turn."""
+    cleared = {"error_code": None, "error_message": None, "updated_at": now}
+    await _set(connection, ref, {"status": IngestionStatus.PENDING, "run_id": run_id, **cleared})
+    if row.status != IngestionStatus.PENDING:
+        await show(connection, ref, {"status": DocumentStatus.PENDING, "stage": Stage.QUEUED, **cleared})
 
 
 async def _set(connection: AsyncConnection, ref: IngestionRef, values: dict[str, Any]) -> None:

@@ -250,7 +250,14 @@ ingestions = Table(
         "status in ('pending', 'running', 'parked', 'published', 'retired', 'failed', 'cancelled')", name="status"
     ),
     Index("ix_ingestions_unwanted", "cancel_requested_at", postgresql_where=text("cancel_requested_at is not null")),
-    Index("ix_ingestions_running", "owner_id", postgresql_where=text("status = 'running'")),
+    Index("ix_ingestions_running", "owner_id", postgresql_where=text("status = 'running' and import_id is null")),
+    Index(
+        "ix_ingestions_line",
+        "owner_id",
+        "created_at",
+        "id",
+        postgresql_where=text("status = 'pending' and import_id is null"),
+    ),
     Index("ix_ingestions_import", "import_id", "status", postgresql_where=text("import_id is not null")),
 )
 

@@ -23,6 +23,7 @@ from temporalio.common import Priority, SearchAttributePair, TypedSearchAttribut
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from adapters.postgres.admission import Waiting
 from adapters.temporal.client import BOT_ID, DOCUMENT_ID, OWNER_ID, STAGE
 from domain import runs
 from domain.crawls import CrawlRef
@@ -44,6 +45,20 @@ async def start_ingestion(client: Client, ref: IngestionRef) -> bool:
         priority=runs.INGEST_PRIORITY,
         attributes=_attributes(ref.owner_id, ref.bot_id, ref.document_id, stage="processing"),
     )
+
+
+async def call_ingestion(client: Client, waiting: Waiting) -> bool:
+    """Start the run of a document that may begin, or wake the one that waits for it. False where one was open."""
+    if waiting.run_id is not None:
+        handle = client.get_workflow_handle(runs.ingestion_run(waiting.ref.document_id), run_id=waiting.run_id)
+        try:
+            await handle.signal(runs.ADMIT_SIGNAL)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+        else:
+            return False
+    return await start_ingestion(client, waiting.ref)
 
 
 async def start_turn(client: Client, ref: TurnRef) -> bool:

@@ -28,7 +28,14 @@ _INDEXES: tuple[tuple[str, str, list[str], bool, str], ...] = (
         "source_url is not null and status <> 'deleting'",
     ),
     ("ix_ingestions_import", "ingestions", ["import_id", "status"], False, "import_id is not null"),
-    ("ix_ingestions_running", "ingestions", ["owner_id"], False, "status = 'running'"),
+    ("ix_ingestions_running", "ingestions", ["owner_id"], False, "status = 'running' and import_id is null"),
+    (
+        "ix_ingestions_line",
+        "ingestions",
+        ["owner_id", "created_at", "id"],
+        False,
+        "status = 'pending' and import_id is null",
+    ),
 )
 
 

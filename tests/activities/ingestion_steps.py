@@ -16,9 +16,11 @@ from activities.chunking import Chunking, Sizes
 from activities.embedding import Embedding
 from activities.extraction import Extraction
 from activities.ingestion import Ingestion
+from adapters.admission import Admission
 from adapters.blobs import FolderBlobStore
 from adapters.clock import now
 from adapters.postgres import tables
+from adapters.postgres.admission import Waiting
 from adapters.postgres.notifications import Notifications, wait_for
 from domain import blobs as names
 from domain.chunks import Page
@@ -83,10 +85,22 @@ class Bench:
     embedder: Any
     ref: IngestionRef
     characters: int = 100
+    cap: int | None = None
+    called: list[Waiting] = dataclasses.field(default_factory=list)
+
+    @property
+    def admission(self) -> Admission:
+        """With a cap, whom it lets in is noted in `called`."""
+
+        async def call(waiting: Waiting) -> bool:
+            self.called.append(waiting)
+            return True
+
+        return Admission(self.engine, call, cap=self.cap)
 
     @property
     def ingestion(self) -> Ingestion:
-        return Ingestion(self.engine, self.blobs, now, chunk_batch=3)
+        return Ingestion(self.engine, self.blobs, self.admission, now, chunk_batch=3)
 
     @property
     def extraction(self) -> Extraction:

@@ -19,8 +19,8 @@ from activities.housekeeping import Housekeeping
 from adapters.blobs import FolderBlobStore
 from adapters.clock import now
 from adapters.ids import new_id
+from adapters.postgres import document_requests, tables
 from adapters.postgres import housekeeping as rows
-from adapters.postgres import tables
 from adapters.temporal.client import ensure_search_attributes
 from adapters.temporal.runs import is_open
 from domain import runs
@@ -28,7 +28,7 @@ from domain.blobs import document_prefix, ingestion_prefix, source_key
 from domain.documents import IngestionRef
 from domain.ids import DocumentId, IngestionId, answer_id
 from domain.steps import HousekeepingTick
-from tests.rows import LONG_AGO, a_crawl, a_document, a_home, a_new_version, a_turn, count, row_of, store_chunks
+from tests.rows import LONG_AGO, Home, a_crawl, a_document, a_home, a_new_version, a_turn, count, row_of, store_chunks
 from tests.servers import temporal_server
 
 TICK = HousekeepingTick(grace=timedelta(seconds=15))
@@ -126,6 +126,64 @@ async def test_the_oldest_are_started_first_and_a_tick_has_its_share(
     assert await run(steps.sweep_pending) == 1
     assert await is_open(client, runs.ingestion_run(older.document_id))
     assert not await is_open(client, runs.ingestion_run(younger.document_id))
+
+
+async def test_only_those_for_whom_there_is_room_are_started(
+    engine: AsyncEngine, client: Client, blobs: FolderBlobStore
+) -> None:
+    steps = Housekeeping(engine, blobs, client, now, cap=2)
+    home, other = await a_home(engine), await a_home(engine)
+    await a_document(engine, home, status="processing", ingestion="running", age=LONG_AGO)
+
+    async def waits(home: Home, age: timedelta) -> IngestionRef:
+        return await a_document(engine, home, status="pending", ingestion="pending", age=age)
+
+    first, second = [await waits(home, n * LONG_AGO) for n in (3, 2)]
+    others = [await waits(other, LONG_AGO) for _ in range(3)]
+    assert await run(steps.sweep_pending) == 3
+    assert await is_open(client, runs.ingestion_run(first.document_id))
+    assert not await is_open(client, runs.ingestion_run(second.document_id))
+    assert [await is_open(client, runs.ingestion_run(ref.document_id)) for ref in others] == [True, True, False]
+
+
+async def test_a_run_that_waits_although_there_is_room_is_called(
+    engine: AsyncEngine, client: Client, steps: Housekeeping
+) -> None:
+    ref = await a_document(engine, await a_home(engine), status="pending", ingestion="pending", age=LONG_AGO)
+    handle = await an_open_run(client, runs.ingestion_run(ref.document_id))
+    await set_run(engine, ref, handle.first_execution_run_id)
+    assert await run(steps.sweep_pending) == 0
+    signals = [
+        event.workflow_execution_signaled_event_attributes.signal_name
+        async for event in handle.fetch_history_events()
+        if event.HasField("workflow_execution_signaled_event_attributes")
+    ]
+    assert signals == [runs.ADMIT_SIGNAL]
+
+
+async def test_what_waits_and_has_lost_its_run_is_started_again(
+    engine: AsyncEngine, client: Client, steps: Housekeeping
+) -> None:
+    ref = await a_document(engine, await a_home(engine), status="pending", ingestion="pending", age=LONG_AGO)
+    handle = await an_open_run(client, runs.ingestion_run(ref.document_id))
+    await set_run(engine, ref, handle.first_execution_run_id)
+    await handle.terminate()
+    assert await run(steps.sweep_pending) == 1
+    assert await is_open(client, runs.ingestion_run(ref.document_id))
+
+
+async def test_a_run_that_was_cancelled_while_it_waited_is_told_although_the_message_got_lost(
+    engine: AsyncEngine, client: Client, steps: Housekeeping
+) -> None:
+    ref = await a_document(engine, await a_home(engine), status="pending", ingestion="pending", age=LONG_AGO)
+    handle = await an_open_run(client, runs.ingestion_run(ref.document_id))
+    await set_run(engine, ref, handle.first_execution_run_id)
+    async with engine.begin() as connection:
+        asked = await document_requests.cancel(connection, ref.owner_id, ref.document_id, now=now() - LONG_AGO)
+    assert asked.cancel_run == handle.first_execution_run_id
+    assert (await row_of(engine, tables.documents, ref.document_id)).status == "cancelled"
+    await run(steps.sweep_pending)
+    assert await was_cancelled(handle)
 
 
 async def was_cancelled(handle: WorkflowHandle[Any, Any]) -> bool:

@@ -42,6 +42,16 @@ async def retry(client: Client) -> list[WorkflowHistory]:
         return await histories_of(client, await await_end(await _start(client, _ref(11))))
 
 
+async def queued(client: Client) -> list[WorkflowHistory]:
+    """As many of the owner's documents as may are being worked on, until one of them ends."""
+    fakes = FakeSteps(admitted=[False])
+    async with workers(client, fakes, cached=100):
+        handle = await _start(client, _ref(16))
+        await fakes.begun.wait()
+        await handle.signal(runs.ADMIT_SIGNAL)
+        return await histories_of(client, await await_end(handle))
+
+
 async def park_retry(client: Client) -> list[WorkflowHistory]:
     return await _parked(client, _ref(12), ["retry"], [ProviderAuth("The key is refused.")])
 
@@ -85,6 +95,7 @@ async def _cancelled(client: Client, ref: IngestionRef, successor: IngestionRef 
 PATHS = {
     "ingestion_success": success,
     "ingestion_retry": retry,
+    "ingestion_queued": queued,
     "ingestion_park_retry": park_retry,
     "ingestion_park_abandon": park_abandon,
     "ingestion_cancel": cancel,

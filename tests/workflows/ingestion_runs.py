@@ -19,7 +19,18 @@ from adapters.temporal.client import data_converter
 from domain import runs, steps
 from domain.documents import IngestionRef
 from domain.ids import BotId, DocumentId, IngestionId, UserId
-from domain.steps import Chunked, Closed, CloseIngestion, Done, Embedded, EmbedShard, Extracted, ParkIngestion, Queue
+from domain.steps import (
+    Begun,
+    Chunked,
+    Closed,
+    CloseIngestion,
+    Done,
+    Embedded,
+    EmbedShard,
+    Extracted,
+    ParkIngestion,
+    Queue,
+)
 from workflows.ingestion import IngestDocument
 from workflows.sandbox import workflow_runner
 
@@ -41,12 +52,14 @@ class FakeSteps:
 
     shards: int = 1
     successor: IngestionRef | None = None
+    admitted: list[bool] = field(default_factory=list)  # what the next beginnings are told
     published: bool = False  # by the time that the ingestion is closed
     script: dict[str, list[Play]] = field(default_factory=lambda: defaultdict(list))
     calls: list[str] = field(default_factory=list)
     refs: list[IngestionRef] = field(default_factory=list)
     parked: list[ParkIngestion] = field(default_factory=list)
     ends: list[CloseIngestion] = field(default_factory=list)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
     park_shown: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def _do(self, name: str) -> None:
@@ -62,10 +75,11 @@ class FakeSteps:
                 self.calls.append(f"{name} ended")
 
     @activity.defn(name=steps.BEGIN_INGESTION.name)
-    async def begin(self, ref: IngestionRef) -> Done:
+    async def begin(self, ref: IngestionRef) -> Begun:
         self.refs.append(ref)
         await self._do("begin")
-        return Done()
+        self.begun.set()
+        return Begun(admitted=self.admitted.pop(0) if self.admitted else True)
 
     @activity.defn(name=steps.EXTRACT.name)
     async def extract(self, _: IngestionRef) -> Extracted:

@@ -9,6 +9,7 @@ from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
+from domain import runs
 from domain.errors import (
     CorruptFile,
     DomainError,
@@ -97,6 +98,57 @@ async def test_a_parked_run_goes_on_with_the_step_that_failed(
     before = WHOLE[: WHOLE.index(step) + 1]
     assert fakes.calls == [*before, "park", "begin", *again]
     assert stage == "published"
+
+
+async def test_a_document_waits_until_it_is_called_and_then_asks_again(temporal_env: WorkflowEnvironment) -> None:
+    fakes, calls = FakeSteps(admitted=[False, False]), 0
+    async with workers(temporal_env.client, fakes):
+        handle = await start(temporal_env.client, a_ref())
+        while calls < 2:
+            await fakes.begun.wait()
+            fakes.begun.clear()
+            await handle.signal(runs.ADMIT_SIGNAL)
+            calls += 1
+        assert await handle.result() == Closed(published=True)
+    assert fakes.calls == ["begin", "begin", *WHOLE]
+
+
+async def test_a_call_that_comes_while_it_asks_is_not_lost(temporal_env: WorkflowEnvironment) -> None:
+    fakes, stall = FakeSteps(admitted=[False]), Stall()
+    fakes.script["begin"] = [stall]
+    async with workers(temporal_env.client, fakes):
+        handle = await start(temporal_env.client, a_ref())
+        await stall.reached.wait()
+        await handle.signal(runs.ADMIT_SIGNAL)
+        stall.go.set()
+        assert await handle.result() == Closed(published=True)
+    assert fakes.calls == ["begin", "begin ended", *WHOLE]
+
+
+async def test_a_document_that_waits_for_its_turn_can_be_cancelled(temporal_env: WorkflowEnvironment) -> None:
+    fakes = FakeSteps(admitted=[False])
+    async with workers(temporal_env.client, fakes):
+        handle = await start(temporal_env.client, a_ref())
+        await fakes.begun.wait()
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+    assert fakes.calls == ["begin", "close", "discard_artifacts"]
+
+
+async def test_a_retry_waits_for_its_turn_and_keeps_what_succeeded(temporal_env: WorkflowEnvironment) -> None:
+    fakes = FakeSteps(admitted=[True, False])
+    fakes.script["embed 0"] = [ProviderAuth("The key is refused.")]
+    async with workers(temporal_env.client, fakes):
+        handle = await start(temporal_env.client, a_ref())
+        await fakes.park_shown.wait()
+        fakes.begun.clear()
+        assert await decide(handle, "retry") == "accepted"
+        await fakes.begun.wait()
+        assert "Nothing waits for retry" in await decide(handle, "retry")
+        await handle.signal(runs.ADMIT_SIGNAL)
+        assert await handle.result() == Closed(published=True)
+    assert fakes.calls == [*WHOLE[:4], "park", "begin", "begin", "embed 0", "publish"]
 
 
 async def test_retries_that_are_spent_park(temporal_env: WorkflowEnvironment) -> None:
