@@ -98,8 +98,8 @@ class Embedding:
             ordinals = shard_range(shard.shard, chunks=row.planned_chunks, batch_size=row.batch_size)
             stored = await chunks.stored_ordinals(connection, ref.ingestion_id, ordinals)
             planned_calls = calls_for(len(ordinals), row.batch_size)
-            expected = await embedding.calls_expected(connection, ref, shard.shard, planned=planned_calls)
-        part = Part(shard.shard, row.plan_digest, planned_calls, activity.info().started_time)
+            part = Part(shard.shard, row.plan_digest, planned_calls, activity.info().started_time)
+            expected = await embedding.open_part(connection, ref, part, activity_id=activity.info().activity_id)
         return _Work(ref, part, ordinals, stored, row.batch_size, expected)
 
     async def _embed_missing(self, work: _Work) -> int:

@@ -75,6 +75,8 @@ def _one(session: Session, document: str, *, as_json: bool) -> None:
         return
     progress = shown["progress"]
     chunks = f"{progress['chunks_done']} of {progress['chunks_total'] or '?'} chunks"
+    if progress.get("estimated_seconds_left") is not None:
+        chunks += f", {progress['per_second']:g} a second, some {progress['estimated_seconds_left']} s left"
     out.print(Text(f"{shown['name']}  {shown['status']}  {shown['stage'] or ''}  {chunks}", style="bold"))
     if shown["last_error"]:
         out.print(Text(f"{shown['last_error']['code']}: {shown['last_error']['message']}", style="yellow"))

@@ -6,7 +6,8 @@ A shard's step has its own numbers (`ingestion_steps`), and the ingestion their 
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import select, text
+from sqlalchemy import text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.tables import ingestion_steps
@@ -87,11 +88,17 @@ async def count(connection: AsyncConnection, ref: IngestionRef, part: Part, stor
         raise IngestionClosed("The ingestion has ended, or a newer version took its place.")
 
 
-async def calls_expected(connection: AsyncConnection, ref: IngestionRef, shard: int, *, planned: int) -> int:
-    """Tell how many more calls the record expects of a shard for which the plan foresaw so many."""
+async def open_part(connection: AsyncConnection, ref: IngestionRef, part: Part, *, activity_id: str) -> int:
+    """Show that a shard's step runs; answers how many more calls the record expects of it."""
     table = ingestion_steps.c
-    query = select(table.model_calls_needed, table.model_calls).where(
-        table.ingestion_id == ref.ingestion_id, table.step == EMBED.name, table.part == shard
-    )
-    row = (await connection.execute(query)).one_or_none()
-    return planned if row is None or row.model_calls_needed is None else row.model_calls_needed - row.model_calls
+    shown = {"state": "running", "activity_id": activity_id}
+    key = {"ingestion_id": ref.ingestion_id, "step": EMBED.name, "part": part.shard}
+    row = (
+        await connection.execute(
+            postgresql.insert(ingestion_steps)
+            .values(key | shown | {"first_started_at": part.started_at})
+            .on_conflict_do_update(index_elements=list(key), set_=shown)
+            .returning(table.model_calls_needed, table.model_calls)
+        )
+    ).one()
+    return part.planned_calls if row.model_calls_needed is None else int(row.model_calls_needed - row.model_calls)

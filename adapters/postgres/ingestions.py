@@ -64,7 +64,9 @@ async def enter(
     shown = documents.c.stage.is_distinct_from(stage)
     if stage is Stage.EMBEDDING:  # the last shard's second attempt must not turn the page back
         shown &= documents.c.stage.is_distinct_from(Stage.PUBLISHING)
-    await show(connection, ref, {"stage": stage, "updated_at": now}, shown)
+    done = row.stored_chunks if stage is Stage.EMBEDDING else 0
+    begun = {"stage": stage, "stage_started_at": now, "stage_done": done}
+    await show(connection, ref, {**begun, "updated_at": now}, shown)
     return row
 
 
@@ -108,8 +110,9 @@ async def planned(connection: AsyncConnection, ref: IngestionRef, plan: Plan, *,
         counts = {"stored_chunks": 0, "reused_chunks": 0, "refused_chunks": 0}
         values |= {**counts, "model_calls_needed": row.model_calls + plan.model_calls}
     await _set(connection, ref, {**values, "updated_at": now})
-    progress = {"chunks_done": stored, "chunks_total": plan.chunks, "stage": Stage.EMBEDDING}
-    await show(connection, ref, {**progress, "updated_at": now})
+    progress = {"chunks_done": stored, "chunks_total": plan.chunks}
+    begun = {"stage": Stage.EMBEDDING, "stage_started_at": now, "stage_done": stored}
+    await show(connection, ref, {**progress, **begun, "updated_at": now})
 
 
 async def publish(connection: AsyncConnection, ref: IngestionRef, *, now: datetime) -> Closed:

@@ -174,6 +174,8 @@ documents = Table(
     # Of what runs:
     Column("status", Text, nullable=False, server_default="pending"),
     Column("stage", Text),
+    _time("stage_started_at"),
+    Column("stage_done", Integer, nullable=False, server_default="0"),  # pages or chunks done when it started
     Column("pages_done", Integer, nullable=False, server_default="0"),
     Column("pages_total", Integer),
     Column("chunks_done", Integer, nullable=False, server_default="0"),
@@ -268,11 +270,12 @@ ingestion_steps = Table(
     Column("step", Text, nullable=False),
     Column("part", Integer, nullable=False, server_default="0"),  # shard of an embed step
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("state", Text, nullable=False),  # completed | failed (the last attempt)
+    Column("state", Text, nullable=False),  # running | completed | failed (the last attempt)
     Column("seconds", Float, nullable=False, server_default="0"),  # of all attempts together
     Column("error_code", Text),
     Column("error_message", Text),
     Column("sequence", BigInteger, nullable=False, server_default="0"),  # of the last attempt counted
+    Column("activity_id", Text),  # of a shard's step, so that the workflow engine's word of it is told from another's
     Column("model_calls", Integer, nullable=False, server_default="0"),  # whose result is stored
     Column("model_calls_needed", Integer),
     Column("model_tokens", BigInteger, nullable=False, server_default="0"),

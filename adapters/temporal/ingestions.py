@@ -22,9 +22,11 @@ _PATIENCE = 10.0
 class PendingActivity:
     """An activity that runs, or waits for its next attempt."""
 
+    id: str
     step: str
     attempt: int
     running: bool
+    started_at: datetime | None  # of the last attempt
     next_retry_at: datetime | None
     error: tuple[str, str] | None
 
@@ -69,9 +71,11 @@ def _pending(info: PendingActivityInfo) -> PendingActivity:
     running = info.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
     waits = not running and info.attempt > 1 and info.HasField("scheduled_time")
     return PendingActivity(
+        id=info.activity_id,
         step=info.activity_type.name,
         attempt=info.attempt,
         running=running,
+        started_at=info.last_started_time.ToDatetime(tzinfo=UTC) if info.HasField("last_started_time") else None,
         next_retry_at=info.scheduled_time.ToDatetime(tzinfo=UTC) if waits else None,
         error=_failure(info.last_failure) if info.HasField("last_failure") else None,
     )

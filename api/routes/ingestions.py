@@ -20,14 +20,14 @@ from adapters.temporal.runs import cancel_run
 from adapters.wiring import Adapters
 from api.dependencies import AdaptersDep, Reader, SettingsDep, Writer
 from api.errors import responses
+from api.flight import Links, steps_of
 from api.idempotency import Once, OnceDep
-from api.schemas.documents import Document, LastError
+from api.schemas.documents import Document, LastError, Progress
 from api.schemas.ingestions import (
     Ingestion,
     ModelCalls,
     PendingStep,
     RefusedChunk,
-    StepRecord,
     WorkflowLink,
 )
 from api.starting import start_soon, started
@@ -122,6 +122,7 @@ async def get_ingestion(document_id: UUID, user: Reader, adapters: AdaptersDep, 
         ingestion = await documents.read_ingestion(connection, IngestionId(row.current_ingestion_id))
         steps = await documents.steps_of(connection, IngestionId(ingestion.id))
         refused = await documents.refused_chunks(connection, IngestionId(ingestion.id), limit=_REFUSED_SHOWN)
+    links = _links(settings.temporal_ui_url, adapters.temporal.namespace, run, ingestion.run_id)
     retries = [each.next_retry_at for each in pending or [] if each.next_retry_at is not None]
     return Ingestion(
         id=ingestion.id,
@@ -130,7 +131,8 @@ async def get_ingestion(document_id: UUID, user: Reader, adapters: AdaptersDep, 
         status=ingestion.status,
         stage=row.stage,
         runs=ingestion.epoch,
-        steps=[_step(each) for each in steps],
+        progress=Progress.of(row),
+        steps=steps_of(ingestion, steps, pending or [], links, now=now()),
         pending=[_pending_step(each) for each in pending or []],
         next_retry_at=min(retries, default=None),
         last_error=LastError.of(ingestion),
@@ -145,7 +147,7 @@ async def get_ingestion(document_id: UUID, user: Reader, adapters: AdaptersDep, 
         workflow=WorkflowLink(
             id=run,
             run_id=ingestion.run_id,
-            url=_link(settings.temporal_ui_url, adapters.temporal.namespace, run, ingestion.run_id),
+            url=links.history,
             reachable=pending is not None,
         ),
         created_at=ingestion.created_at,
@@ -214,19 +216,6 @@ async def _pending(adapters: Adapters, run: str, run_id: str | None) -> list[Pen
         return None
 
 
-def _step(row: Row[tuple[object, ...]]) -> StepRecord:
-    return StepRecord(
-        step=row.step,
-        part=row.part,
-        state=row.state,
-        attempts=row.attempts,
-        seconds=round(row.seconds, 3),
-        started_at=row.first_started_at,
-        finished_at=row.finished_at,
-        last_error=LastError.of(row),
-    )
-
-
 def _pending_step(activity: PendingActivity) -> PendingStep:
     error = None if activity.error is None else LastError(code=activity.error[0], message=activity.error[1])
     return PendingStep(
@@ -243,8 +232,8 @@ def _run(document: DocumentId, ingestion: Row[tuple[object, ...]]) -> str:
     return ingestion_run(document) if ingestion.import_id is None else import_run(ImportId(ingestion.import_id))
 
 
-def _link(ui: str, namespace: str, run: str, run_id: str | None) -> str | None:
+def _links(ui: str, namespace: str, workflow: str, run_id: str | None) -> Links:
     if run_id is None:
-        return None
-    workflow = run.replace("/", "%2F")
-    return f"{ui.rstrip('/')}/namespaces/{namespace}/workflows/{workflow}/{run_id}/history"
+        return Links(None, None)
+    run = f"{ui.rstrip('/')}/namespaces/{namespace}/workflows/{workflow.replace('/', '%2F')}/{run_id}"
+    return Links(f"{run}/history", f"{run}/pending-activities")

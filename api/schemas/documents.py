@@ -9,6 +9,7 @@ from sqlalchemy import Row
 
 from api.schemas.base import Answer, Body
 from domain.documents import DocumentStatus, SourceType, Stage
+from domain.progress import Pace, pace_of
 
 
 class LastError(Answer):
@@ -30,6 +31,32 @@ class Progress(Answer):
     pages_total: int | None
     chunks_done: int
     chunks_total: int | None
+    per_second: Annotated[float | None, Field(description="Pages while extracting, chunks while embedding.")]
+    estimated_seconds_left: Annotated[int | None, Field(description="Of this stage, at that pace.")]
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> "Progress":
+        """Render a document's row."""
+        pace = _pace(row)
+        return cls(
+            pages_done=row.pages_done,
+            pages_total=row.pages_total,
+            chunks_done=row.chunks_done,
+            chunks_total=row.chunks_total,
+            per_second=pace.per_second if pace else None,
+            estimated_seconds_left=pace.seconds_left if pace else None,
+        )
+
+
+def _pace(row: Row[Any]) -> Pace | None:
+    """Judge by the last progress that was stored, so that what is shown changes with progress only."""
+    if row.status != DocumentStatus.PROCESSING or row.stage_started_at is None:
+        return None
+    done, total = {
+        Stage.EXTRACTING: (row.pages_done, row.pages_total),
+        Stage.EMBEDDING: (row.chunks_done, row.chunks_total),
+    }.get(row.stage, (0, None))
+    return pace_of(begun_at=row.stage_done, done=done, total=total, elapsed=row.updated_at - row.stage_started_at)
 
 
 _DOCUMENT: dict[str, Any] = {
@@ -44,7 +71,14 @@ _DOCUMENT: dict[str, Any] = {
     "fetched_at": None,
     "status": "needs_attention",
     "stage": "extracting",
-    "progress": {"pages_done": 0, "pages_total": 300, "chunks_done": 0, "chunks_total": None},
+    "progress": {
+        "pages_done": 0,
+        "pages_total": 300,
+        "chunks_done": 0,
+        "chunks_total": None,
+        "per_second": None,
+        "estimated_seconds_left": None,
+    },
     "encoding": None,
     "version": 1,
     "page_count": None,
@@ -97,7 +131,7 @@ class Document(Answer):
         plain = cls.model_fields.keys() - {"progress", "last_error"}
         return cls(
             **{name: getattr(row, name) for name in plain},
-            progress=Progress(**{name: getattr(row, name) for name in Progress.model_fields}),
+            progress=Progress.of(row),
             last_error=LastError.of(row),
         )
 

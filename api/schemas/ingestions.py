@@ -1,28 +1,15 @@
 """Flight records on the wire: what became of a version, step by step."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
 from sqlalchemy import Row
 
 from api.schemas.base import Answer
-from api.schemas.documents import LastError
+from api.schemas.documents import LastError, Progress
 from domain.documents import IngestionStatus, Stage
-
-
-class StepRecord(Answer):
-    """What one step of an ingestion took, all attempts together."""
-
-    step: Annotated[str, Field(examples=["embed"])]
-    part: Annotated[int, Field(description="Shard of an embed step, else 0.")]
-    state: Annotated[str, Field(examples=["completed"])]
-    attempts: int
-    seconds: float
-    started_at: datetime
-    finished_at: datetime | None
-    last_error: LastError | None
 
 
 class PendingStep(Answer):
@@ -63,6 +50,26 @@ class ModelCalls(Answer):
     needed: int | None
 
 
+class StepRecord(Answer):
+    """What one step of an ingestion took, all attempts together, and what it waits for."""
+
+    step: Annotated[str, Field(examples=["embed"])]
+    part: Annotated[int, Field(description="Shard of an embed step, else 0.")]
+    state: Annotated[
+        Literal["waiting", "running", "completed", "failed"],
+        Field(description="`waiting`: for a worker, or for its next attempt."),
+    ]
+    attempts: Annotated[int, Field(description="Those that ended, and one that runs.")]
+    seconds: float
+    started_at: datetime | None
+    finished_at: datetime | None
+    last_error: LastError | None
+    next_retry_at: datetime | None
+    model_calls: Annotated[ModelCalls | None, Field(description="Of a step that calls a model.")]
+    model_tokens: int
+    url: Annotated[str | None, Field(description="Where the workflow engine shows it.")]
+
+
 class WorkflowLink(Answer):
     """Where to look in the workflow engine."""
 
@@ -79,6 +86,14 @@ _FLIGHT: dict[str, Any] = {
     "status": "running",
     "stage": "embedding",
     "runs": 1,
+    "progress": {
+        "pages_done": 300,
+        "pages_total": 300,
+        "chunks_done": 300,
+        "chunks_total": 807,
+        "per_second": 71.43,
+        "estimated_seconds_left": 8,
+    },
     "steps": [
         {
             "step": "extract",
@@ -89,7 +104,25 @@ _FLIGHT: dict[str, Any] = {
             "started_at": "2026-11-21T12:00:00Z",
             "finished_at": "2026-11-21T12:00:01Z",
             "last_error": None,
-        }
+            "next_retry_at": None,
+            "model_calls": None,
+            "model_tokens": 0,
+            "url": "http://127.0.0.1:8233/namespaces/default/workflows/…/history",
+        },
+        {
+            "step": "embed",
+            "part": 0,
+            "state": "waiting",
+            "attempts": 1,
+            "seconds": 4.2,
+            "started_at": "2026-11-21T12:00:01Z",
+            "finished_at": None,
+            "last_error": {"code": "provider_rate_limited", "message": "The provider asks for a pause."},
+            "next_retry_at": "2026-11-21T12:00:30Z",
+            "model_calls": {"made": 3, "needed": 5},
+            "model_tokens": 52000,
+            "url": "http://127.0.0.1:8233/namespaces/default/workflows/…/pending-activities",
+        },
     ],
     "pending": [
         {
@@ -142,6 +175,7 @@ class Ingestion(Answer):
     status: IngestionStatus
     stage: Stage | None
     runs: Annotated[int, Field(description="Times it was started: 1, and one more a retry after its end.")]
+    progress: Progress
     steps: list[StepRecord]
     pending: list[PendingStep]
     next_retry_at: datetime | None

@@ -145,6 +145,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("import_id", "position", name=op.f("pk_import_items")),
     )
+    op.add_column("ingestion_steps", sa.Column("activity_id", sa.Text(), nullable=True))
+    op.add_column("documents", sa.Column("stage_started_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("documents", sa.Column("stage_done", sa.Integer(), server_default="0", nullable=False))
     op.add_column("documents", sa.Column("refused_chunks", sa.Integer(), server_default="0", nullable=False))
     op.add_column("chunks", sa.Column("content_sha256", sa.LargeBinary(), nullable=True))
     op.add_column("chunks", sa.Column("embedding_error", sa.Text(), nullable=True))
@@ -193,6 +196,9 @@ def downgrade() -> None:
     op.drop_column("documents", "encoding")
     op.drop_column("documents", "fetched_at")
     op.drop_column("documents", "refused_chunks")
+    op.drop_column("documents", "stage_done")
+    op.drop_column("documents", "stage_started_at")
+    op.drop_column("ingestion_steps", "activity_id")
     op.drop_column("documents", "last_modified")
     op.drop_column("documents", "etag")
     op.drop_column("documents", "source_url")

@@ -52,6 +52,9 @@ async def test_a_shard_is_stored_with_its_vectors_and_counted(bench: Bench) -> N
     assert done.chunks == row.stored_chunks == row.planned_chunks == document.chunks_done == await bench.chunks()
     assert done.model_calls == row.model_calls == row.model_calls_needed == bench.embedder.calls
     assert (row.model_tokens, document.stage) == (done.chunks, "publishing")
+    assert document.stage_started_at < document.updated_at
+    [step] = [step for step in await bench.steps() if step.step == "embed"]
+    assert (step.model_calls, step.model_calls_needed, step.model_tokens) == (3, 3, done.chunks)
     async with bench.engine.connect() as connection:
         first = (await connection.execute(select(tables.chunks).where(tables.chunks.c.ordinal == 0))).one()
     assert first.content.startswith("Page 0 speaks")

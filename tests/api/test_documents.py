@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -236,6 +237,23 @@ async def test_the_flight_record_tells_steps_and_where_to_look(
     assert record["model_calls"] == {"made": 3, "needed": 7}
     assert record["workflow"]["reachable"] is True
     assert record["workflow"]["url"].endswith(f"/workflows/ingest%2F{document['id']}/{run_id}/history")
+
+
+async def test_a_document_that_is_worked_on_tells_its_pace_and_what_is_left(owner: Caller, engine: AsyncEngine) -> None:
+    document = await a_document(owner)
+    url = f"/api/v1/documents/{document['id']}"
+    assert document["progress"]["estimated_seconds_left"] is None
+    begun = now()
+    async with engine.begin() as connection:
+        await connection.execute(
+            update(documents).values(
+                status="processing", stage="embedding", stage_started_at=begun, stage_done=300, chunks_done=600,
+                chunks_total=1000, updated_at=begun + timedelta(seconds=10),
+            )
+        )  # fmt: skip
+    progress = (await owner.http.get(url)).json()["progress"]
+    assert (progress["per_second"], progress["estimated_seconds_left"]) == (30.0, 14)
+    assert (await owner.http.get(f"{url}/ingestion")).json()["progress"] == progress
 
 
 async def test_deleting_takes_it_from_search_at_once_and_frees_its_bytes(owner: Caller, engine: AsyncEngine) -> None:

@@ -210,7 +210,9 @@ async def test_a_step_that_is_tried_again_shows_why_how_often_and_when_next(
     due = datetime.fromisoformat(flight["next_retry_at"])
     assert timedelta(seconds=30) < due - datetime.now(UTC) <= timedelta(seconds=60)
     (step,) = [step for step in flight["steps"] if step["step"] == "embed"]
-    assert (step["state"], step["attempts"], step["last_error"]) == ("failed", 3, pending["last_error"])
+    assert (step["state"], step["attempts"], step["last_error"]) == ("waiting", 3, pending["last_error"])
+    assert (step["next_retry_at"], step["model_calls"]) == (flight["next_retry_at"], {"made": 0, "needed": 1})
+    assert step["url"].endswith(f"/{flight['workflow']['run_id']}/pending-activities")
     assert flight["model_calls"] == {"made": 0, "needed": 1}
     assert (flight["status"], flight["stage"]) == ("running", "embedding")
 

@@ -32,7 +32,14 @@ async def test_every_kind_of_failure_in_one_document_is_got_over(
     flight = await person.get(f"/documents/{document}/ingestion")
     assert flight["model_calls"]["made"] == flight["model_calls"]["needed"] == -(-len(published) // BATCH)
     assert (flight["chunks_stored"], flight["chunks_refused"]) == (len(published), 0)
-    assert max(step["attempts"] for step in flight["steps"]) > 1
+    steps = [step for step in flight["steps"] if step["step"] == "embed"]
+    assert sorted(step["part"] for step in steps) == list(range(len(steps)))
+    assert {step["state"] for step in flight["steps"]} == {"completed"}
+    assert max(step["attempts"] for step in steps) > 1
+    assert sum(step["model_calls"]["made"] for step in steps) == flight["model_calls"]["made"]
+    assert all(step["model_calls"]["made"] == step["model_calls"]["needed"] for step in steps)
+    assert sum(step["model_tokens"] for step in steps) == flight["model_tokens"] > 0
+    assert all(step["url"].endswith(f"/{flight['workflow']['run_id']}/history") for step in steps)
     assert worker.runs
 
 
