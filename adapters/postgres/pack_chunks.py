@@ -78,12 +78,13 @@ _PUBLISHED = text(
         WHERE i.id = given.id AND i.epoch = given.epoch AND i.import_id = :import AND i.pack = :pack
           AND i.status = 'running' AND i.stored_chunks = i.planned_chunks
           AND i.planned_chunks = (SELECT count(*) FROM chunks c WHERE c.ingestion_id = i.id)
-        RETURNING i.id, i.document_id, i.embedding_model, i.pages, i.stored_chunks,
+        RETURNING i.id, i.document_id, i.embedding_model, i.pages, i.stored_chunks, i.refused_chunks,
                   coalesce(i.encoding, i.detected_encoding) AS encoding
     )
     UPDATE documents d SET status = 'ready', stage = NULL, active_ingestion_id = published.id, ready_at = :now,
            embedding_model = published.embedding_model, page_count = published.pages,
-           chunk_count = published.stored_chunks, chunks_done = published.stored_chunks,
+           chunk_count = published.stored_chunks, refused_chunks = published.refused_chunks,
+           chunks_done = published.stored_chunks,
            chunks_total = published.stored_chunks, encoding = published.encoding, error_code = NULL, error_message = NULL, updated_at = :now
     FROM published WHERE d.id = published.document_id
     RETURNING d.id, d.active_ingestion_id
