@@ -12,7 +12,9 @@ _UNSTORABLE = "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff"
 _REMOVED = re.compile(f"[{_UNSTORABLE}]")
 _REMOVED_OF_PDF = re.compile(f"[{_UNSTORABLE}\u00ad]")
 # Latin ligatures and Hebrew and Arabic letters in the shape that print gives them: nobody searches for these.
-_SHAPES = re.compile("[\ufb00-\ufb06\ufb1d-\ufb4f\ufb50-\ufdf9\ufe70-\ufefc]+")
+_SHAPED = "\ufb00-\ufb06\ufb1d-\ufb4f\ufb50-\ufdf9\ufe70-\ufefc"
+_SHAPES = re.compile(f"[{_SHAPED}]+")
+_ODD_PIECE = re.compile(f"[{_UNSTORABLE}{_SHAPED}]")
 _ODD = re.compile(f"[\r\x0b\x0c\x85\u2028\u2029\u00ad{_UNSTORABLE}]")
 
 _SAMPLE = 4000  # of a page, until there are _ENOUGH characters; then
@@ -28,8 +30,9 @@ def clean_piece(text: str) -> str:
 
     Newlines are read as `\\n` already.
     """
-    text = _REMOVED.sub("", text)
-    return text if text.isascii() else _SHAPES.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    if not _ODD_PIECE.search(text):
+        return text
+    return _SHAPES.sub(lambda match: unicodedata.normalize("NFKC", match[0]), _REMOVED.sub("", text))
 
 
 def clean_page(text: str) -> str:
