@@ -97,3 +97,16 @@ async def test_a_document_that_cannot_be_read_asks_a_person_and_the_others_go_on
     assert again["status"] == "pending"
     ended = await the_end(person, started["id"])
     assert (ended["status"], ended["counts"]["ready"]) == ("complete", 5), ended
+
+
+async def test_one_refused_text_among_many_documents_is_named_in_its_own(deployed: Deployment, person: Person) -> None:
+    deployed.double.refused_words = "drawer 7 hangs"
+    files = [("files", (f"note-{n}.md", note(n), "text/markdown")) for n in range(30)]
+    ended = await the_end(person, (await person.post(f"/bots/{person.bot}/imports", files=files))["id"])
+    assert (ended["status"], ended["counts"]["ready"]) == ("complete", 30), ended
+    listed = (await person.get(f"/bots/{person.bot}/documents", params={"limit": 100}))["data"]
+    (refused,) = [each for each in listed if each["refused_chunks"]]
+    assert (refused["name"], refused["refused_chunks"]) == ("note-7.md", 1)
+    flight = await person.get(f"/documents/{refused['id']}/ingestion")
+    assert [each["code"] for each in flight["refused_chunks"]] == ["provider_rejected"]
+    assert max(deployed.double.texts_embedded.values()) == 1, "a text was paid for twice"
