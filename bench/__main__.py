@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from bench import fairness, footprint, ingestion, search, turns, yardstick
+from bench import fairness, footprint, imports, ingestion, search, turns, yardstick
 from bench.report import Row, show, write_section
 from bench.rig import Rig, rig
 from bench.rivals import measure as rivals
@@ -18,6 +18,7 @@ PARTS: Mapping[str, Measure] = {
     "yardstick": yardstick.measure,
     "ingestion": ingestion.measure,
     "fairness": fairness.measure,
+    "imports": imports.measure,
     "footprint": footprint.measure,
     "turns": turns.measure,
     "search": search.measure,
@@ -27,6 +28,7 @@ QUICK: Mapping[str, Measure] = {
     **PARTS,
     "ingestion": partial(ingestion.measure, rounds=1, small_documents=20),
     "fairness": partial(fairness.measure, many=100),
+    "imports": partial(imports.measure, documents=20, beside=100, rounds=1),
     "footprint": partial(footprint.measure, pages=300),
     "rivals": partial(rivals.measure, rounds=1, small_documents=20),
 }
