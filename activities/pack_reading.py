@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -23,18 +23,18 @@ from adapters.postgres.packs import Packed
 from domain import blobs, steps
 from domain.chunking import split
 from domain.chunks import Page, PlannedChunk
-from domain.errors import DomainError
 from domain.ids import IngestionId
 from domain.imports import PACKED_CHUNKS
 from domain.ingestion import Plan
 from domain.packs import PackedPlan
-from domain.ports import BlobStore, Embedder, ExtractionJob, ExtractionLimits, Extractor
+from domain.ports import BlobStore, Embedder, ExtractedText, ExtractionJob, ExtractionLimits, GroupExtractor
 from domain.steps import PackPlanned, PackRef
 
 log = structlog.get_logger(__name__)
 
-READERS = 2  # documents of a pack that are read at once
-IN_FLIGHT = 2  # calls of a pack
+READERS = 2  # groups of a pack that are read at once
+# A process of its own costs several times what reading a small document does; this many share one.
+GROUP = 16
 
 # A restart of the database is waited for: the other way is to pay for the batch again.
 _PATIENCE = timedelta(minutes=2)
@@ -49,7 +49,7 @@ class PackReading:
         self,
         engine: AsyncEngine,
         blob_store: BlobStore,
-        extractor: Extractor,
+        extractor: GroupExtractor,
         embedder: Embedder,
         temporal: Client,
         limits: ExtractionLimits,
@@ -84,33 +84,40 @@ class PackReading:
         return PackPlanned(plan=name, documents=len(plans), chunks=total, released=len(released))
 
     async def _read_all(self, found: Sequence[Packed], folder: Path) -> list[PackedPlan]:
+        """Read groups side by side; what is left out goes on alone."""
         plans: dict[IngestionId, PackedPlan] = {}
-        waiting = iter(found)
+        groups = iter([found[at : at + GROUP] for at in range(0, len(found), GROUP)])
 
         async def lane() -> None:
-            for each in waiting:
-                try:
-                    plan = await self._read(each, folder)
-                except DomainError as error:
-                    # A run of its own tries it again and, where that fails, asks a person.
-                    log.info("released_from_pack", document_id=str(each.ref.document_id), code=error.code)
-                else:
+            for group in groups:
+                async for plan in self._read(group, folder):
                     if 0 < len(plan.lines) <= PACKED_CHUNKS:
                         plans[plan.ingestion_id] = plan
 
         await asyncio.gather(*(lane() for _ in range(READERS)))
         return [plans[each.ref.ingestion_id] for each in found if each.ref.ingestion_id in plans]
 
-    async def _read(self, each: Packed, folder: Path) -> PackedPlan:
+    async def _read(self, group: Sequence[Packed], folder: Path) -> AsyncIterator[PackedPlan]:
+        """Read what can be read. The document that a process died of is left out, and the rest tried in another."""
+        left = [(each, await self._job(each, folder)) for each in group]
+        while left:
+            results = await self._extractor.extract_together([job for _, job in left])
+            done = results.index(None) if None in results else len(results)
+            for (each, job), result in zip(left[:done], results[:done], strict=True):
+                if isinstance(result, ExtractedText):
+                    lines = await asyncio.to_thread(_split, job.target, each, self._sizes)
+                    yield PackedPlan(each.ref.ingestion_id, result.pages, result.characters, lines, result.encoding)
+                elif result is not None:  # a run of its own tries it again and, where that fails, asks a person
+                    log.info("released_from_pack", document_id=str(each.ref.document_id), code=result.code)
+            left = left[done + 1 :]
+
+    async def _job(self, each: Packed, folder: Path) -> ExtractionJob:
         ref = each.ref
         source = await self._blobs.fetch(blobs.source_key(ref.document_id, ref.ingestion_id), folder)
         target = folder / f"{ref.ingestion_id}.jsonl"
-        job = ExtractionJob(
+        return ExtractionJob(
             source=source, target=target, format=each.format, limits=self._limits, encoding=each.encoding
         )
-        result = await self._extractor.extract(job, _unseen)
-        lines = await asyncio.to_thread(_split, target, each, self._sizes)
-        return PackedPlan(ref.ingestion_id, result.pages, result.characters, lines, result.encoding)
 
     async def _keep(self, pack: PackRef, plans: Sequence[PackedPlan], folder: Path) -> str:
         """Store the plan under its digest, so that a late attempt puts none in its place."""
@@ -143,7 +150,3 @@ def _write(path: Path, plans: Sequence[PackedPlan]) -> str:
             whole.update(line)
             file.write(line)
     return whole.hexdigest()
-
-
-def _unseen(_done: int, _total: int | None) -> None:
-    """Pages of a small document come and go faster than anybody looks."""

@@ -23,7 +23,7 @@ from adapters.telemetry import Telemetry, open_telemetry
 from adapters.temporal.client import connect
 from adapters.temporal.runs import call_ingestion
 from adapters.web.fetcher import FetchLimits, WebFetcher
-from domain.ports import BlobStore, Embedder, ExtractionLimits, Extractor, Fetcher, Generator
+from domain.ports import BlobStore, Embedder, ExtractionLimits, Fetcher, Generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Adapters:
     temporal: Client
     embedder: Embedder
     generator: Generator
-    extractor: Extractor
+    extractor: SubprocessExtractor
     fetcher: Fetcher
     notifications: Notifications
     telemetry: Telemetry

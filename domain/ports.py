@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from domain.conversation import ChatMessage
 from domain.documents import Format
+from domain.errors import DomainError
 from domain.retrieval import Passage
 from domain.web import Validators
 
@@ -131,6 +132,16 @@ class Extractor(Protocol):
 
     async def extract(self, job: ExtractionJob, progress: Callable[[int, int | None], None]) -> ExtractedText:
         """Write the pages; call `progress(done, total)` as they come. Cancelling kills the process."""
+
+
+class GroupExtractor(Protocol):
+    """Reads several small documents of one owner in one subprocess, one after another."""
+
+    async def extract_together(self, jobs: Sequence[ExtractionJob]) -> list[ExtractedText | DomainError | None]:
+        """Write the pages of each; answers what was written, or why it cannot be read.
+
+        None: the process died of this document, or before it came to it.
+        """
 
 
 @dataclass(frozen=True, slots=True)

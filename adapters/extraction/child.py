@@ -1,4 +1,4 @@
-"""One document, in a process of its own: limits first, then the reader, then one line of result."""
+"""One document, or a few small ones, in a process of its own: limits first, then the reader, then a line of result."""
 
 import contextlib
 import ctypes
@@ -12,6 +12,8 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -50,7 +52,20 @@ def run(order: Order, channel: int, parent: int) -> None:
 
     try:
         _confine(order, parent)
-        totals = _read(order, _Reporter(say))
+    except Exception as error:  # noqa: BLE001  (its text may quote the document: the type alone is told)
+        say(broke=type(error).__name__)
+        return
+    if "together" not in order:
+        _try(order, _Reporter(say), say)
+        return
+    for part, document in enumerate(order["together"]):
+        one: Order = {**order, **document}
+        _try(one, _unseen, partial(say, part=part))
+
+
+def _try(order: Order, report: Callable[[int, int | None], None], say: "_Say") -> None:
+    try:
+        totals = _read(order, report)
         say(done={"pages": totals.pages, "characters": totals.characters, "encoding": totals.encoding})
     except DomainError as error:
         say(error={"code": error.code, "message": error.message})
@@ -58,6 +73,10 @@ def run(order: Order, channel: int, parent: int) -> None:
         say(error={"code": ExtractionLimit.code, "message": OUT_OF_MEMORY})
     except Exception as error:  # noqa: BLE001  (its text may quote the document: the type alone is told)
         say(broke=type(error).__name__)
+
+
+def _unseen(_done: int, _total: int | None) -> None:
+    """Small documents come and go faster than anybody looks."""
 
 
 class _Say(Protocol):
@@ -80,7 +99,7 @@ class _Reporter:
             self._say(progress=[done, total])
 
 
-def _read(order: Order, report: _Reporter) -> Totals:
+def _read(order: Order, report: Callable[[int, int | None], None]) -> Totals:
     output = PageWriter(order["target"], output_bytes=order["output_bytes"], report=report)
     source = Path(order["source"])
     if order["format"] == "pdf":

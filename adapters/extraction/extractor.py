@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from adapters.extraction.messages import CORRUPT, CORRUPT_DOCUMENT, LOST, OUT_OF_MEMORY, TOO_SLOW
@@ -30,6 +30,8 @@ _KINDS: dict[str, type[DomainError]] = {
 # A reader that breaks is followed by another one, where there is another.
 _READERS = {Format.PDF: (PDFIUM, PYPDF), Format.XLSX: (CALAMINE, OPENPYXL)}
 _PLAIN = frozenset({Format.TEXT, Format.MARKDOWN})
+# Small documents take milliseconds each; one that takes longer is taken out of the group.
+_TOGETHER_SECONDS = 30
 # How readers end themselves where they cannot go on.
 _READER_FAULTS = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP, signal.SIGFPE, signal.SIGSYS}
@@ -61,6 +63,28 @@ class SubprocessExtractor:
             job.target.unlink(missing_ok=True)
             raise
 
+    async def extract_together(self, jobs: Sequence[ExtractionJob]) -> list[ExtractedText | DomainError | None]:
+        """Read small documents one after another in one child.
+
+        A child that dies leaves None for the document that it died of, and for those behind it. None of them
+        gets another reader here: what cannot be read this way is for `extract` to judge.
+        """
+        limits = jobs[0].limits
+        order = _order(jobs[0], ONLY, min(limits.wall_seconds, _TOGETHER_SECONDS))
+        order["cpu_seconds"] = min(limits.cpu_seconds, _TOGETHER_SECONDS)
+        order["together"] = [
+            {
+                "source": str(job.source.absolute()),
+                "target": str(job.target.absolute()),
+                "format": job.format.value,
+                "reader": _READERS.get(job.format, (ONLY, None))[0],
+                "encoding": job.encoding,
+            }
+            for job in jobs
+        ]
+        outcome = await self._nursery.run(order, _unseen)
+        return [_part(outcome.parts.get(number)) for number in range(len(jobs))]
+
     async def _read(self, job: ExtractionJob, progress: Progress, deadline: float) -> ExtractedText:
         first, second = _READERS.get(job.format, (ONLY, None))
         outcome = await self._attempt(job, progress, deadline, first)
@@ -72,23 +96,41 @@ class SubprocessExtractor:
 
     async def _attempt(self, job: ExtractionJob, progress: Progress, deadline: float, reader: str) -> Outcome:
         left = deadline - asyncio.get_running_loop().time()
-        order: Order = {
-            "job": 0,  # the nursery numbers it
-            "source": str(job.source.absolute()),
-            "target": str(job.target.absolute()),
-            "format": job.format.value,
-            "reader": reader,
-            "memory_bytes": job.limits.memory_bytes,
-            "cpu_seconds": job.limits.cpu_seconds,
-            "wall_seconds": max(left, 0.0),
-            "pages": job.limits.pages,
-            "output_bytes": job.limits.output_bytes,
-            "archive_entries": job.limits.archive_entries,
-            "archive_bytes": job.limits.archive_bytes,
-            "archive_ratio": job.limits.archive_ratio,
-            "encoding": job.encoding,
-        }
-        return await self._nursery.run(order, progress)
+        return await self._nursery.run(_order(job, reader, max(left, 0.0)), progress)
+
+
+def _order(job: ExtractionJob, reader: str, seconds: float) -> Order:
+    return {
+        "job": 0,  # the nursery numbers it
+        "source": str(job.source.absolute()),
+        "target": str(job.target.absolute()),
+        "format": job.format.value,
+        "reader": reader,
+        "memory_bytes": job.limits.memory_bytes,
+        "cpu_seconds": job.limits.cpu_seconds,
+        "wall_seconds": seconds,
+        "pages": job.limits.pages,
+        "output_bytes": job.limits.output_bytes,
+        "archive_entries": job.limits.archive_entries,
+        "archive_bytes": job.limits.archive_bytes,
+        "archive_ratio": job.limits.archive_ratio,
+        "encoding": job.encoding,
+    }
+
+
+def _part(told: tuple[int, int, str | None] | tuple[str, str] | None) -> ExtractedText | DomainError | None:
+    match told:
+        case None:
+            return None
+        case (str(code), str(message)):
+            return _KINDS.get(code, ExtractionCrashed)(message)
+        case (int(pages), int(characters), encoding):
+            return ExtractedText(pages, characters, encoding)
+    raise AssertionError("a part is told by totals or by an error")
+
+
+def _unseen(_done: int, _total: int | None) -> None:
+    """Nobody watches documents that are read together."""
 
 
 def _is_readers_fault(outcome: Outcome, job: ExtractionJob) -> bool:

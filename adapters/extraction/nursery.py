@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adapters.extraction.messages import LOST
 from adapters.extraction.order import Order
+from domain.errors import ExtractionCrashed
 
 _ROOT = Path(__file__).resolve().parents[2]
 # Keys and passwords of the worker are not the readers' business.
@@ -31,6 +33,7 @@ class Outcome:
     cpu_seconds: float = 0.0
     timed_out: bool = False
     lost: bool = False
+    parts: dict[int, tuple[int, int, str | None] | tuple[str, str]] = field(default_factory=dict)  # read together
 
 
 @dataclass(slots=True)
@@ -164,6 +167,9 @@ class _Zygote:
 
 def _hear(event: dict[str, Any], job: _Job) -> None:
     outcome = job.outcome
+    if "part" in event:
+        _hear_part(event, outcome)
+        return
     match event:
         case {"progress": [int(done), total]}:
             # In a call of its own, so that its failure is not the listener's.
@@ -178,5 +184,17 @@ def _hear(event: dict[str, Any], job: _Job) -> None:
             outcome.signal, outcome.peak_bytes, outcome.cpu_seconds = number, peak, cpu
             if not job.ended.done():
                 job.ended.set_result(None)
+        case _:
+            pass
+
+
+def _hear_part(event: dict[str, Any], outcome: Outcome) -> None:
+    match event:
+        case {"part": int(part), "done": {"pages": int(pages), "characters": int(characters), "encoding": encoding}}:
+            outcome.parts[part] = (pages, characters, encoding)
+        case {"part": int(part), "error": {"code": str(code), "message": str(message)}}:
+            outcome.parts[part] = (code, message)
+        case {"part": int(part)}:
+            outcome.parts[part] = (ExtractionCrashed.code, LOST)
         case _:
             pass

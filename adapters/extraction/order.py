@@ -1,10 +1,20 @@
 """A job as it is written to the zygote, and the names of the readers."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 PDFIUM, PYPDF = "pdfium", "pypdf"
 CALAMINE, OPENPYXL = "calamine", "openpyxl"
 ONLY = "only"  # of a format that has one reader
+
+
+class Document(TypedDict):
+    """One of several documents that a child reads one after another; its limits are those of the order."""
+
+    source: str
+    target: str
+    format: str
+    reader: str
+    encoding: str | None
 
 
 class Order(TypedDict):
@@ -24,3 +34,4 @@ class Order(TypedDict):
     archive_bytes: int
     archive_ratio: int
     encoding: str | None
+    together: NotRequired[list[Document]]  # instead of the one

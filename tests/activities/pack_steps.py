@@ -1,5 +1,6 @@
 """An import on its way through the steps: real Postgres, real blobs, a real Temporal server to start runs on."""
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ from adapters.postgres.import_items import Entry
 from domain import blobs as names
 from domain.chunks import Page
 from domain.documents import Format
-from domain.errors import CorruptFile, NoText
+from domain.errors import CorruptFile, DomainError, NoText
 from domain.ids import ImportId
 from domain.imports import PACKED_BYTES, Taken
 from domain.ports import ExtractedText, ExtractionJob, ExtractionLimits
@@ -41,15 +42,22 @@ class LineExtractor:
     def __init__(self) -> None:
         self.runs = 0
 
-    async def extract(self, job: ExtractionJob, progress: Callable[[int, int | None], None]) -> ExtractedText:
+    async def extract_together(self, jobs: Sequence[ExtractionJob]) -> list[ExtractedText | DomainError | None]:
         self.runs += 1
-        text = job.source.read_text()
+        results: list[ExtractedText | DomainError | None] = []
+        for job in jobs:
+            text = await asyncio.to_thread(job.source.read_text)
+            if "deadly" in text:
+                break
+            results.append(self._read(job, text))
+        return results + [None] * (len(jobs) - len(results))
+
+    def _read(self, job: ExtractionJob, text: str) -> ExtractedText | DomainError:
         if "corrupt" in text:
-            raise CorruptFile("The file is damaged.")
+            return CorruptFile("The file is damaged.")
         if "scan" in text:
-            raise NoText("The file has no text.")
+            return NoText("The file has no text.")
         pages = text.split("\n")
-        progress(len(pages), len(pages))
         job.target.write_text("".join(Page(n, page).to_line() + "\n" for n, page in enumerate(pages, start=1)))
         return ExtractedText(pages=len(pages), characters=len(text), encoding="utf-8")
 

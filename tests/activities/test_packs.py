@@ -151,19 +151,19 @@ async def test_claiming_again_after_a_lost_result_finds_the_same_pack(bench: Pac
 
 
 async def test_what_cannot_be_read_goes_on_alone_and_the_others_are_published(bench: PackBench) -> None:
-    entries = await bench.accept(TEXTS[0], "corrupt", TEXTS[1], "a scan", f"{SECOND_PAGE}\n" * 600)
+    entries = await bench.accept(TEXTS[0], "corrupt", TEXTS[1], "a scan", "deadly", f"{SECOND_PAGE}\n" * 600, TEXTS[2])
     await bench.claim()
     planned_ = await bench.read()
-    assert (planned_.documents, planned_.released) == (2, 3)
+    assert (planned_.documents, planned_.released) == (3, 4)
     await bench.embed(planned_)
-    assert await bench.statuses(entries) == ["ready", "pending", "ready", "pending", "pending"]
-    for entry in (entries[1], entries[3], entries[4]):
+    assert await bench.statuses(entries) == ["ready", "pending", "ready", "pending", "pending", "pending", "ready"]
+    for entry in (entries[1], *entries[3:6]):
         row = await bench.ingestion(entry)
         assert (row.import_id, row.pack, row.status, row.epoch) == (None, None, "pending", 2)
         assert (await bench.document(entry)).import_id == bench.ref.import_id, "it still counts as the import's"
         assert await is_open(bench.temporal, runs.ingestion_run(entry.document_id))
     settled = await bench.run(bench.imports.settle, bench.ref)
-    assert settled == ImportSettled(done=False, packable=0, under_way=3)
+    assert settled == ImportSettled(done=False, packable=0, under_way=4)
 
 
 async def test_a_large_document_goes_on_alone(bench: PackBench) -> None:
