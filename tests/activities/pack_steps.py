@@ -12,7 +12,6 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.chunking import Chunking, Sizes
 from activities.imports import Imports
-from activities.ingestion import Ingestion
 from activities.pack_embedding import PackEmbedding
 from activities.pack_reading import PackReading
 from adapters.blobs import FolderBlobStore
@@ -101,12 +100,9 @@ class PackBench:
         return PackEmbedding(self.engine, self.blobs, self.embedder, self.temporal, now)
 
     @property
-    def alone(self) -> tuple[Ingestion, Chunking]:
+    def chunking(self) -> Chunking:
         """What a run of its own does."""
-        return (
-            Ingestion(self.engine, self.blobs, now),
-            Chunking(self.engine, self.blobs, self.embedder, Sizes(100, 0), now),
-        )
+        return Chunking(self.engine, self.blobs, self.embedder, Sizes(100, 0), now)
 
     async def run(self, step: Callable[..., Any], given: Any, *, attempt: int = 1, run_id: str = "run-1") -> Any:
         """Run a step as an attempt of the same activity."""

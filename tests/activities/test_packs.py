@@ -323,7 +323,6 @@ async def test_a_run_of_its_own_pays_for_nothing_that_the_pack_has_stored(bench:
         ingestion_id=entry.ingestion_id, epoch=row.epoch,
     )  # fmt: skip
     assert (row.pages, row.import_id) == (None, None)
-    _, chunking = bench.alone
     async with transaction(bench.engine) as connection:
         await begin(connection, ref, run_id="run-1", now=now())
         await extracted(connection, ref, Extracted(pages=9, characters=len(text)), now=now())
@@ -333,7 +332,7 @@ async def test_a_run_of_its_own_pays_for_nothing_that_the_pack_has_stored(bench:
         yield pages.encode()
 
     await bench.blobs.put(pages_key(ref.document_id, ref.ingestion_id), content())
-    await bench.run(chunking.chunk, ref)
+    await bench.run(bench.chunking.chunk, ref)
     assert (await bench.ingestion(entry)).stored_chunks == stored == await bench.chunks(entry)
 
 
