@@ -62,8 +62,8 @@ def a_pptx(slides: list[tuple[str, list[str], str]]) -> bytes:
     return buffer.getvalue()
 
 
-def an_xlsx(sheets: Mapping[str, list[list[object]]], *, merged: str = "", corner: str = "") -> bytes:
-    """Make a workbook; cells may be text, numbers, dates."""
+def an_xlsx(sheets: Mapping[str, list[list[object]]], *, merged: str = "", corner: str = "", prolog: str = "") -> bytes:
+    """Make a workbook; cells may be text, numbers, dates. `prolog` stands before the part that holds them."""
     from openpyxl import Workbook  # noqa: PLC0415  (as above)
 
     book = Workbook()
@@ -78,7 +78,15 @@ def an_xlsx(sheets: Mapping[str, list[list[object]]], *, merged: str = "", corne
             sheet["XFD1048576"] = corner  # the last cell that there is
     buffer = io.BytesIO()
     book.save(buffer)
-    return buffer.getvalue()
+    if not prolog:
+        return buffer.getvalue()
+    with zipfile.ZipFile(buffer) as archive:
+        parts = {name: archive.read(name).decode() for name in archive.namelist()}
+    # The text "x" becomes the entity that the prolog declares, wherever the writer put it.
+    return a_zip({
+        name: prolog + part.split("?>")[-1].replace(">x<", ">&b;<") if ">x<" in part else part
+        for name, part in parts.items()
+    })  # fmt: skip
 
 
 _ODF = (

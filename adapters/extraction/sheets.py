@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from itertools import chain
 from pathlib import Path
+from zipfile import ZipFile
 
-from adapters.extraction.archive import open_archive
+from adapters.extraction.archive import check_xml, open_archive, xml_parts
 from adapters.extraction.cleaning import clean_piece
 from adapters.extraction.markdown import heading, paragraph
 from adapters.extraction.messages import CORRUPT_DOCUMENT, NO_TEXT_IN_DOCUMENT, too_many_pages
@@ -145,6 +146,8 @@ def _calamine(source: Path) -> tuple[int, Sheets]:
 
 
 def _openpyxl(source: Path) -> tuple[int, Sheets]:
+    with ZipFile(source) as archive:
+        check_xml(archive, xml_parts(archive))  # it builds trees, of what calamine does not
     from openpyxl import load_workbook  # noqa: PLC0415  (see above)
 
     # A file, not its path: it is judged by its name otherwise. It is read row by row, so it stays open.

@@ -301,6 +301,7 @@ BOMB = " " * (40 << 20)
     [
         pytest.param(a_docx(docx_paragraph("&b;"), prolog=ENTITY), "a.docx", CorruptFile, id="entities in a docx"),
         pytest.param(an_odt("<text:p>&b;</text:p>", prolog=ENTITY), "a.odt", CorruptFile, id="entities in an odt"),
+        pytest.param(an_xlsx({"S": [["x"]]}, prolog=ENTITY), "a.xlsx", CorruptFile, id="entities in an xlsx"),
         pytest.param(a_docx(NESTED), "a.docx", CorruptFile, id="nesting in a docx"),
         pytest.param(a_docx(docx_paragraph(BOMB)), "a.docx", ArchiveTooLarge, id="docx bomb"),
         pytest.param(an_epub([BOMB]), "a.epub", ArchiveTooLarge, id="epub bomb"),
