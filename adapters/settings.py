@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     generation_requests_per_minute: float | None = Field(default=None, ge=2)
     generation_tokens_per_minute: float | None = Field(default=None, ge=1000)
 
-    owner_running_documents: int | None = Field(default=8, ge=1)  # of one owner at once; none: all of them
+    owner_running_documents: int | None = Field(default=4, ge=1)  # of one owner at once; none: all of them
 
     worker_queues: str = "chat,ingest-cpu,models,web"
     worker_cpu_slots: int = Field(default=2, ge=1)
