@@ -8,6 +8,7 @@ RUN python -m venv /opt/chatsphere \
 
 FROM python:3.13.9-slim-trixie
 ENV PATH=/opt/chatsphere/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+RUN apt-get update && apt-get install -y --no-install-recommends tesseract-ocr && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home chatsphere \
     && install --directory --owner=chatsphere --mode=0700 /data/blobs
 COPY --from=build /opt/chatsphere /opt/chatsphere

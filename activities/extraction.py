@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +14,11 @@ from temporalio import activity
 
 from activities.flight import this_attempt
 from activities.heartbeat import heartbeats
-from adapters.postgres import flight, ingestions
+from adapters.postgres import flight, ingestions, recognition
 from adapters.postgres.engine import transaction
 from domain import blobs, steps
 from domain.documents import Format, IngestionRef, Stage
-from domain.ports import BlobStore, ExtractedText, ExtractionJob, ExtractionLimits, Extractor
+from domain.ports import BlobStore, ExtractedText, ExtractionJob, ExtractionLimits, Extractor, TextRecognizer
 from domain.steps import Extracted
 
 log = structlog.get_logger(__name__)
@@ -36,6 +36,7 @@ class Extraction:
         extractor: Extractor,
         limits: ExtractionLimits,
         now: Callable[[], datetime],
+        recognizer: TextRecognizer | None = None,
         *,
         report_seconds: float = _REPORT_SECONDS,
     ) -> None:
@@ -44,6 +45,7 @@ class Extraction:
         self._extractor = extractor
         self._limits = limits
         self._now = now
+        self._recognizer = recognizer
         self._report_seconds = report_seconds
 
     @activity.defn(name=steps.EXTRACT.name)
@@ -53,22 +55,38 @@ class Extraction:
             run_id = activity.info().workflow_run_id or ""
             row = await ingestions.enter(connection, ref, Stage.EXTRACTING, run_id=run_id, now=self._now())
         if row.pages is not None:
-            return Extracted(pages=row.pages, characters=row.characters)
+            return self._result(row.pages, row.characters, recognition.pages_to_recognize(row))
         with tempfile.TemporaryDirectory(prefix="chatsphere-extract-") as name:
             async with heartbeats():
                 read = await self._read(ref, ingestions.format_of(row), row.encoding, Path(name))
-        extracted = Extracted(pages=read.pages, characters=read.characters)
         async with transaction(self._engine) as connection:
-            await ingestions.extracted(connection, ref, extracted, encoding=read.encoding, now=self._now())
+            row = await ingestions.extracted(connection, ref, read, now=self._now())
             await flight.record(connection, ref, this_attempt(), now=self._now())
-        return extracted
+        kept = row.keep_text_pages and read.characters
+        return self._result(read.pages, read.characters, () if kept else read.without_text)
+
+    def _result(self, pages: int, characters: int, to_recognize: Sequence[int]) -> Extracted:
+        by_provider = self._recognizer is not None and self._recognizer.is_provider
+        return Extracted(
+            pages=pages,
+            characters=characters,
+            pages_to_recognize=len(to_recognize),
+            by_provider=by_provider and bool(to_recognize),
+        )
 
     async def _read(
         self, ref: IngestionRef, source_format: Format, encoding: str | None, folder: Path
     ) -> ExtractedText:
         source = await self._blobs.fetch(blobs.source_key(ref.document_id, ref.ingestion_id), folder)
         target = folder / "pages.jsonl"
-        job = ExtractionJob(source=source, target=target, format=source_format, limits=self._limits, encoding=encoding)
+        job = ExtractionJob(
+            source=source,
+            target=target,
+            format=source_format,
+            limits=self._limits,
+            encoding=encoding,
+            recognizable=self._recognizer is not None,
+        )
         async with self._reports(ref) as report:
             result = await self._extractor.extract(job, report)
         await self._blobs.put_file(blobs.pages_key(ref.document_id, ref.ingestion_id), target)

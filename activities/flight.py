@@ -16,11 +16,26 @@ from adapters.postgres.flight import Attempt, Failure
 from domain.documents import IngestionRef
 from domain.errors import DomainError, IngestionClosed
 from domain.ingestion import attempt_sequence
-from domain.steps import CHUNK, EMBED, EMBED_PACK, EXTRACT, EXTRACT_PACK, PUBLISH, EmbedPack, EmbedShard, PackRef
+from domain.steps import (
+    CHUNK,
+    EMBED,
+    EMBED_PACK,
+    EXTRACT,
+    EXTRACT_PACK,
+    PUBLISH,
+    RECOGNIZE,
+    RECOGNIZE_LOCALLY,
+    EmbedPack,
+    EmbedShard,
+    PackRef,
+    RecognizePages,
+)
 
 log = structlog.get_logger(__name__)
 
-RECORDED = frozenset(step.name for step in (EXTRACT, CHUNK, EMBED, PUBLISH, EXTRACT_PACK, EMBED_PACK))
+RECORDED = frozenset(
+    step.name for step in (EXTRACT, RECOGNIZE, RECOGNIZE_LOCALLY, CHUNK, EMBED, PUBLISH, EXTRACT_PACK, EMBED_PACK)
+)
 
 
 def this_attempt(part: int = 0) -> Attempt:
@@ -44,8 +59,8 @@ class FlightRecorder(Interceptor):
         """Record one failed attempt, as well as it goes: the failure itself must reach Temporal."""
         if isinstance(given, PackRef | EmbedPack):
             return await self._pack_failed(PackRef(ref=given.ref, pack=given.pack), error)
-        part = given.shard if isinstance(given, EmbedShard) else 0
-        ref = given.ref if isinstance(given, EmbedShard) else given
+        part = _part(given)
+        ref = given.ref if isinstance(given, EmbedShard | RecognizePages) else given
         if not isinstance(ref, IngestionRef) or isinstance(error, IngestionClosed):
             return None
         try:
@@ -75,6 +90,12 @@ class _Inbound(ActivityInboundInterceptor):
             if activity.info().activity_type in RECORDED:
                 await self._recorder.failed(input.args[0], error)
             raise
+
+
+def _part(given: object) -> int:
+    if isinstance(given, EmbedShard):
+        return given.shard
+    return given.part if isinstance(given, RecognizePages) else 0
 
 
 def _failure(error: Exception) -> Failure:

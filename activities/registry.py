@@ -21,6 +21,7 @@ from activities.ingestion import Ingestion
 from activities.interceptor import ErrorInterceptor
 from activities.pack_embedding import PackEmbedding
 from activities.pack_reading import PackReading
+from activities.recognition import Recognition
 from activities.retrieval import Retrieval
 from activities.unpacking import Unpacking
 from adapters.clock import now
@@ -28,7 +29,7 @@ from adapters.wiring import Adapters, admission_of, archive_limits, extraction_l
 from domain.steps import STEPS, Queue
 
 CAPABILITIES = (
-    Ingestion, Extraction, Chunking, Embedding, Conversation, Retrieval, Generation, Crawling, Deletion,
+    Ingestion, Extraction, Recognition, Chunking, Embedding, Conversation, Retrieval, Generation, Crawling, Deletion,
     Housekeeping,
     Imports, PackReading, PackEmbedding, Unpacking,
 )  # fmt: skip
@@ -40,7 +41,8 @@ def activities_of(adapters: Adapters, queue: Queue) -> list[Callable[..., Any]]:
     sizes = Sizes(settings.chunk_characters, settings.chunk_overlap)
     built: Sequence[object] = (
         Ingestion(engine, blobs, admission_of(adapters), now),
-        Extraction(engine, blobs, adapters.extractor, extraction_limits(settings), now),
+        Extraction(engine, blobs, adapters.extractor, extraction_limits(settings), now, adapters.recognizer),
+        Recognition(engine, blobs, adapters.extractor, adapters.recognizer, extraction_limits(settings), now),
         Chunking(engine, blobs, adapters.embedder, sizes, now),
         Embedding(engine, blobs, adapters.embedder, now),
         Conversation(engine, now),

@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     embedding_tokens_per_minute: float | None = Field(default=None, ge=1000)
     generation_requests_per_minute: float | None = Field(default=None, ge=2)
     generation_tokens_per_minute: float | None = Field(default=None, ge=1000)
+    # `auto`: the provider where it reads images, else Tesseract where it is installed, else nothing.
+    ocr: Literal["auto", "provider", "tesseract", "off"] = "auto"
+    ocr_languages: str = Field(default="eng", pattern=r"^[A-Za-z][\w/-]*(\+[A-Za-z][\w/-]*)*$")  # of Tesseract
+    ocr_seconds: int = Field(default=120, ge=1)  # for one page, by Tesseract
 
     owner_running_documents: int | None = Field(default=4, ge=1)  # of one owner at once; none: all of them
 
@@ -103,6 +107,14 @@ class Settings(BaseSettings):
     def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """The private networks that pages may be fetched from."""
         return tuple(ip_network(part) for part in filter(None, self.fetch_allowed_networks.replace(" ", "").split(",")))
+
+    @model_validator(mode="after")
+    def _need_a_provider_that_reads_images(self) -> Self:
+        if self.ocr == "provider" and self.provider == "local":
+            raise ValueError(
+                "CHATSPHERE_OCR=provider needs CHATSPHERE_PROVIDER=gemini; the local models read no images."
+            )
+        return self
 
     @model_validator(mode="after")
     def _overlap_is_smaller(self) -> Self:

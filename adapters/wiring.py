@@ -23,7 +23,7 @@ from adapters.telemetry import Telemetry, open_telemetry
 from adapters.temporal.client import connect
 from adapters.temporal.runs import call_ingestion
 from adapters.web.fetcher import FetchLimits, WebFetcher
-from domain.ports import BlobStore, Embedder, ExtractionLimits, Fetcher, Generator
+from domain.ports import BlobStore, Embedder, ExtractionLimits, Fetcher, Generator, TextRecognizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Adapters:
     fetcher: Fetcher
     notifications: Notifications
     telemetry: Telemetry
+    recognizer: TextRecognizer | None = None
 
 
 @asynccontextmanager
@@ -75,6 +76,7 @@ async def open_adapters(
             temporal=client,
             embedder=models.embedder,
             generator=models.generator,
+            recognizer=models.recognizer,
             extractor=extractor,
             fetcher=fetcher,
             notifications=notifications,

@@ -20,8 +20,10 @@ from domain.ids import DocumentId, IngestionId
 from domain.ports import BlobStore
 
 NAME_LENGTH = 255
-_FIELDS = frozenset({"name", "encoding"})
 _FIELD_BYTES = 4 * NAME_LENGTH + 1
+_FIELDS = ("name", "encoding", "keep_text_pages")
+_TAKEN = ", ".join(f"`{name}`" for name in _FIELDS)
+_TRUE, _FALSE = frozenset({"true", "1"}), frozenset({"false", "0", ""})
 _UNPRINTABLE = re.compile(r"[\x01-\x1f\x7f]")
 
 
@@ -83,7 +85,7 @@ class _Form:
             self.fields[part.name] = bytearray()
         else:
             raise InvalidRequest(
-                "The form takes one part `file`, which is a file, and one each of `name` and `encoding`.", param="file"
+                f"The form takes one part `file`, which is a file, and one part each of {_TAKEN}.", param="file"
             )
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -93,7 +95,7 @@ class _Form:
         kept = self.fields[self.part.name]
         kept += data[start:end]
         if len(kept) > _FIELD_BYTES:
-            raise bad_name()
+            raise _bad_flag(self.part.name) if self.part.name == "keep_text_pages" else bad_name()
 
     def _end(self) -> None:
         self.ended = True
@@ -153,6 +155,7 @@ async def receive(
         size_bytes=intake.size,
         sha256=intake.sha.hexdigest(),
         encoding=_encoding(form, intake),
+        keep_text_pages=_flag(form, "keep_text_pages"),
     )
 
 
@@ -169,6 +172,18 @@ async def _file_bytes(request: Request, parser: MultipartParser, form: _Form, in
     intake.detect(form)
     _name(form)  # a bad name is refused before the bytes are kept
     _encoding(form, intake)
+    _flag(form, "keep_text_pages")
+
+
+def _flag(form: _Form, name: str) -> bool:
+    given = form.fields.get(name, bytearray()).decode("utf-8", "replace").strip().lower()
+    if given not in _TRUE | _FALSE:
+        raise _bad_flag(name)
+    return given in _TRUE
+
+
+def _bad_flag(name: str) -> InvalidRequest:
+    return InvalidRequest(f"{name} is true or false.", param=name)
 
 
 def _broken_form() -> InvalidRequest:

@@ -15,9 +15,9 @@ from pathlib import Path
 import pypdf
 import pypdfium2
 
-from adapters.extraction.extractor import SubprocessExtractor
+from adapters.extraction.extractor import SubprocessExtractor, order_of
 from adapters.extraction.nursery import Nursery
-from adapters.extraction.order import PDFIUM, Order
+from adapters.extraction.order import READ
 from domain.chunking import split
 from domain.chunks import Page
 from domain.documents import Format
@@ -83,11 +83,7 @@ def spawned(path: Path) -> float:
 async def peak(path: Path, target: Path) -> int:
     """Give the child's peak resident memory, in bytes."""
     nursery = Nursery()
-    order: Order = {
-        "job": 0, "source": str(path), "target": str(target), "format": "pdf", "reader": PDFIUM, "pages": 20_000,
-        "memory_bytes": 1 << 30, "cpu_seconds": 300, "wall_seconds": 600, "output_bytes": 256 << 20,
-        "archive_entries": 20_000, "archive_bytes": 1 << 30, "archive_ratio": 200, "encoding": None,
-    }  # fmt: skip
+    order = order_of(READ, ExtractionJob(path, target, Format.PDF), wall_seconds=600)
     outcome = await nursery.run(order, lambda *_: None)
     await nursery.aclose()
     return outcome.peak_bytes

@@ -28,6 +28,11 @@ def pages_key(document_id: DocumentId, ingestion_id: IngestionId) -> str:
     return f"documents/{document_id}/{ingestion_id}/derived/pages.jsonl"
 
 
+def recognized_key(document_id: DocumentId, ingestion_id: IngestionId, page: int) -> str:
+    """What recognition read on a page's image, one JSON object."""
+    return f"documents/{document_id}/{ingestion_id}/derived/recognized/{page:06d}.json"
+
+
 def shard_key(document_id: DocumentId, ingestion_id: IngestionId, shard: int) -> str:
     """Planned chunks `shard * SHARD_CHUNKS` and on, one JSON object a line."""
     return f"documents/{document_id}/{ingestion_id}/derived/plan/{shard:06d}.jsonl"

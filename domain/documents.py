@@ -66,6 +66,7 @@ class Format(StrEnum):
     RTF = "rtf"
     CSV = "csv"
     JSON = "json"
+    IMAGE = "image"
 
     @property
     def is_markdown(self) -> bool:
@@ -75,7 +76,7 @@ class Format(StrEnum):
     @property
     def is_paged(self) -> bool:
         """Tell whether pages have numbers (page, slide, sheet), or are only pieces of one text."""
-        return self in {Format.PDF, Format.PPTX, Format.XLSX, Format.ODS}
+        return self in {Format.PDF, Format.PPTX, Format.XLSX, Format.ODS, Format.IMAGE}
 
     @property
     def is_archive(self) -> bool:

@@ -207,6 +207,12 @@ class ArchiveTooLarge(InvalidInput):
     code = "archive_too_large"
 
 
+class UnreadablePage(InvalidInput):
+    """A page whose image cannot be drawn, or not be read to its end; the others may well be."""
+
+    code = "unreadable_page"
+
+
 class ExtractionCrashed(DomainError):
     """The extraction process died for a reason that is not the document's known fault."""
 

@@ -17,7 +17,7 @@ TAIL_BYTES = 1 << 16
 
 READ = (
     "PDF, Word (DOCX), PowerPoint (PPTX), Excel (XLSX), OpenDocument (ODT, ODS), EPUB, HTML, e-mail (EML), RTF, CSV, "
-    "JSON, Markdown and plain text are read."
+    "JSON, Markdown, plain text and images (PNG, JPEG, TIFF, GIF, BMP, WebP) are read."
 )
 _OPENXML = "application/vnd.openxmlformats-officedocument"
 CONTENT_TYPES = {
@@ -35,6 +35,7 @@ CONTENT_TYPES = {
     Format.RTF: "application/rtf",
     Format.CSV: "text/csv",
     Format.JSON: "application/json",
+    Format.IMAGE: "image/png",
 }
 
 _PDF_HEADER = b"%PDF-"
@@ -42,14 +43,19 @@ _PDF_WITHIN = 1024  # what readers of PDF agreed on
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
-_IMAGE = ("an image", "Upload a searchable PDF (OCR).")
+_IMAGES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"II+\x00", "image/tiff"),  # BigTIFF
+    (b"MM\x00+", "image/tiff"),
+)
+_BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})  # sizes of the header that follows the first
 _KNOWN = (
     (b"%!PS", "PostScript", "Convert it to PDF and upload that."),
-    (b"\x89PNG", *_IMAGE),
-    (b"\xff\xd8\xff", *_IMAGE),
-    (b"GIF8", *_IMAGE),
-    (b"II*\x00", *_IMAGE),
-    (b"MM\x00*", *_IMAGE),
     (b"\x1f\x8b", "a compressed file", "Unpack it and upload what is in it."),
 )
 # Parts that only one format has, as the list of an archive's parts names them.
@@ -91,6 +97,9 @@ def detect(head: bytes, filename: str, declared: str | None = None, tail: bytes 
     """
     if not head:
         raise EmptyFile("The file is empty. Upload a file that holds something.", param="file")
+    image = image_type(head)
+    if image is not None:
+        return Format.IMAGE, image
     found = _detect(head, PurePath(filename).suffix.lower(), (declared or "").split(";")[0].strip().lower(), tail)
     return found, CONTENT_TYPES[found]
 
@@ -117,6 +126,15 @@ class Sample:
 def is_archive(head: bytes) -> bool:
     """Tell whether the end of the file is needed to know it."""
     return head.startswith(_ZIP)
+
+
+def image_type(head: bytes) -> str | None:
+    """Give the content type of an image that is read, by its first bytes; none for anything else."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    if head[:2] == b"BM" and head[6:10] == bytes(4) and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "image/bmp"
+    return next((kind for magic, kind in _IMAGES if head.startswith(magic)), None)
 
 
 def is_binary(head: bytes) -> bool:

@@ -73,6 +73,16 @@ FETCH = Policy(
 # Thousands of files are written one by one; what is unpacked stays, so that another attempt goes on there.
 UNPACK = Policy(attempt=timedelta(hours=2), attempts=5, heartbeat=timedelta(seconds=30))
 
+# As for embedding: each page is stored as it is read, a saturated provider is waited for, and a dead worker's
+# pages are taken over after 20 s. An attempt is some twenty pages.
+RECOGNIZE = Policy(
+    attempt=timedelta(minutes=30),
+    heartbeat=timedelta(seconds=20),
+    total=EMBED.total,
+    first_pause=timedelta(seconds=1),
+    longest_pause=timedelta(minutes=5),
+)
+
 # Milliseconds of database work that must happen: short attempts, no end.
 DATABASE = Policy(attempt=timedelta(seconds=10), first_pause=timedelta(milliseconds=100))
 

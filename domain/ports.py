@@ -79,6 +79,41 @@ class Finished:
     output_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class RecognizedPage:
+    """The text of a page's image, empty where it shows none, and the tokens where they are told."""
+
+    text: str
+    tokens: int = 0
+
+
+class TextRecognizer(Protocol):
+    """Reads the text of page images (OCR).
+
+    Raises `domain.errors.ProviderError` kinds, `SafetyBlocked` among them, and `UnreadablePage`; these
+    two are of the one page, the others of all.
+    """
+
+    @property
+    def model(self) -> str:
+        """Name what reads."""
+
+    @property
+    def is_provider(self) -> bool:
+        """Tell calls to a provider, which wait, from work of this machine, which takes its processor."""
+
+    @property
+    def pages_at_once(self) -> int:
+        """How many pages of a document may be read side by side."""
+
+    @property
+    def dots_per_inch(self) -> int:
+        """How fine an image it wants."""
+
+    async def recognize(self, image: Path) -> RecognizedPage:
+        """Read one JPEG."""
+
+
 class Generator(Protocol):
     """Streams an answer. Raises `domain.errors.ProviderError` kinds, `SafetyBlocked` included."""
 
@@ -108,12 +143,14 @@ class ExtractionLimits:
 class ExtractedText:
     """What an extraction wrote: one JSON object a line, `{"page": 1-based or null, "text": …}`.
 
-    `encoding` is that of a file of text, as it was asked for or detected.
+    `encoding` is that of a file of text, as it was asked for or detected; `without_text` names the pages
+    whose text has to be recognised from their image.
     """
 
     pages: int
     characters: int
     encoding: str | None = None
+    without_text: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +162,20 @@ class ExtractionJob:
     format: Format
     limits: ExtractionLimits = field(default_factory=ExtractionLimits)
     encoding: str | None = None  # none: detect it
+    recognizable: bool = False
+    """A document without readable text is no failure: its pages can be recognised."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderJob:
+    """One page, 1-based, to draw as a JPEG into `target`."""
+
+    source: Path
+    target: Path
+    format: Format
+    page: int
+    dots_per_inch: int
+    limits: ExtractionLimits = field(default_factory=ExtractionLimits)
 
 
 class Extractor(Protocol):
@@ -132,6 +183,9 @@ class Extractor(Protocol):
 
     async def extract(self, job: ExtractionJob, progress: Callable[[int, int | None], None]) -> ExtractedText:
         """Write the pages; call `progress(done, total)` as they come. Cancelling kills the process."""
+
+    async def render(self, job: RenderJob) -> None:
+        """Draw one page of a document. Raises `UnreadablePage` where that cannot be done."""
 
 
 class GroupExtractor(Protocol):

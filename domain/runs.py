@@ -13,6 +13,7 @@ HOUSEKEEPING_ID = "housekeeping"
 
 RETRY_UPDATE = "retry"
 ABANDON_UPDATE = "abandon"
+KEEP_TEXT_PAGES_UPDATE = "keep_text_pages"
 ADMIT_SIGNAL = "admit"
 
 # Chat goes before ingestion on every queue that both use; 1 is the most urgent, 5 the least.

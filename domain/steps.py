@@ -59,9 +59,25 @@ class Begun(Model):
 
 
 class Extracted(Model):
-    """Pages and characters that extraction stored."""
+    """Pages and characters that extraction stored, how many pages are left to be recognised, and where."""
 
     pages: int
+    characters: int
+    pages_to_recognize: int = 0
+    by_provider: bool = False
+
+
+class RecognizePages(Model):
+    """The next pages of an ingestion that are to be recognised; `part` counts the times."""
+
+    ref: IngestionRef
+    part: int
+
+
+class Recognized(Model):
+    """How many pages are left to be recognised, and the characters that the document's pages hold so far."""
+
+    pages_left: int
     characters: int
 
 
@@ -117,6 +133,22 @@ BEGIN_INGESTION = Step(
     "begin_ingestion", IngestionRef, Begun, Queue.CHAT, policy.DATABASE, "Take the document up", local=True
 )
 EXTRACT = Step("extract", IngestionRef, Extracted, Queue.INGEST_CPU, policy.EXTRACT, "Extract text page by page")
+RECOGNIZE = Step(
+    "recognize", RecognizePages, Recognized, Queue.MODELS, policy.RECOGNIZE, "Let the provider read page images"
+)
+# The same on this machine's processors, which belong to that queue: chat must not wait behind them.
+RECOGNIZE_LOCALLY = Step(
+    "recognize_locally", RecognizePages, Recognized, Queue.INGEST_CPU, policy.RECOGNIZE, "Read page images (OCR)"
+)
+KEEP_TEXT_PAGES = Step(
+    "keep_text_pages",
+    IngestionRef,
+    Done,
+    Queue.CHAT,
+    policy.DATABASE,
+    "Go on with the pages that have text",
+    local=True,
+)
 CHUNK = Step("chunk", IngestionRef, Chunked, Queue.CHAT, policy.CHUNK, "Split the text into chunks", local=True)
 EMBED = Step("embed", EmbedShard, Embedded, Queue.MODELS, policy.EMBED, "Embed and store chunks")
 PUBLISH = Step(
@@ -367,7 +399,8 @@ EXPIRE = Step("expire", HousekeepingTick, Swept, Queue.CHAT, policy.HOUSEKEEPING
 
 # Mypy takes a step of one model for no step of models; whoever walks the list only reads.
 STEPS: tuple[Step[Model, Model], ...] = (
-    BEGIN_INGESTION, EXTRACT, CHUNK, EMBED, PUBLISH, PARK, DISCARD_ARTIFACTS, DISCARD_CHUNKS, CLOSE_INGESTION,
+    BEGIN_INGESTION, EXTRACT, RECOGNIZE, RECOGNIZE_LOCALLY, KEEP_TEXT_PAGES, CHUNK, EMBED, PUBLISH, PARK,
+    DISCARD_ARTIFACTS, DISCARD_CHUNKS, CLOSE_INGESTION,
     BEGIN_IMPORT, UNPACK, RETRY_PARKED, CLAIM_PACK, EXTRACT_PACK, EMBED_PACK, RELEASE_PACK, SETTLE_IMPORT, END_IMPORT,
     LOAD_HISTORY, RETRIEVE, GENERATE, PERSIST,
     BEGIN_CRAWL, SURVEY_SITE, FETCH_PAGES, CLOSE_CRAWL,

@@ -7,6 +7,7 @@ In a test: `async with running_double() as double:`. As a process of its own:
 
 import argparse
 import asyncio
+import base64
 import json
 import math
 import re
@@ -21,7 +22,7 @@ from typing import Any, Literal
 from domain.prompts import NOTHING_FOUND
 from domain.sentences import sentence_spans, tokens
 
-Endpoint = Literal["embed", "generate"]
+Endpoint = Literal["embed", "generate", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,8 @@ class GeminiDouble:
     """Seconds before each batch of embeddings."""
     refused_words: str = ""
     """Refuse a batch with 400 where one of its texts holds these words; empty refuses none."""
+    transcript: str | None = None
+    """What is read on a page image; None names the image's size."""
     canned: bool = False
     """Answer one and the same vector for every text, at next to no cost of the double's own."""
     quota: int | None = None
@@ -169,7 +172,7 @@ class GeminiDouble:
     def reset(self) -> None:
         """Forget calls, faults and settings."""
         self.answer, self.pace, self.embed_seconds, self.most_at_once = None, 0.0, 0.0, 0
-        self.canned, self.refused_words = False, ""
+        self.canned, self.refused_words, self.transcript = False, "", None
         self.quota, self.quota_seconds, self.quota_told, self.refused = None, 60.0, False, 0
         self.granted.clear()
         self.calls.clear()
@@ -200,7 +203,9 @@ class GeminiDouble:
         if match is None or method != "POST":
             await _reply(writer, 404, _error_body(404, "NOT_FOUND"))
             return
-        endpoint = {"batchEmbedContents": "embed", "streamGenerateContent": "generate"}.get(match[2], match[2])
+        endpoint = {"batchEmbedContents": "embed", "streamGenerateContent": "generate", "generateContent": "read"}.get(
+            match[2], match[2]
+        )
         self.calls[endpoint] += 1
         if self.keep_requests:
             self.requests.append(Recorded(endpoint, match[1], headers, body))
@@ -225,6 +230,7 @@ class GeminiDouble:
                     "quota_seconds",
                     "quota_told",
                     "refused_words",
+                    "transcript",
                 ):
                     setattr(self, name, body.get(name, getattr(self, name)))
             case "/_release":
@@ -254,11 +260,18 @@ class GeminiDouble:
             return
         if fault.kind == "slow":
             await asyncio.sleep(fault.seconds)
+        await self._right_answer(endpoint, model, body, fault, writer)
+
+    async def _right_answer(
+        self, endpoint: str, model: str, body: dict[str, Any], fault: Fault, writer: asyncio.StreamWriter
+    ) -> None:
         match endpoint:
             case "embed":
                 await self._embed(body, fault, writer)
             case "generate":
                 await self._generate(model, body, fault, writer)
+            case "read":
+                await self._read(model, body, fault, writer)
             case "countTokens":
                 await _reply(writer, 200, {"totalTokens": len(json.dumps(body)) // 4})
             case _:
@@ -305,6 +318,20 @@ class GeminiDouble:
             raise _Drop
         self.texts_embedded.update(texts)
         await _reply_raw(writer, payload, content_type="application/json")
+
+    async def _read(self, model: str, body: dict[str, Any], fault: Fault, writer: asyncio.StreamWriter) -> None:
+        """Answer one page image in one piece."""
+        if fault.kind == "stalled":
+            await self._stall()
+        if fault.kind == "prompt_blocked":
+            await _reply(writer, 200, {"promptFeedback": {"blockReason": fault.reason}, "modelVersion": model})
+            return
+        [image] = [part["inlineData"] for part in body["contents"][-1]["parts"] if "inlineData" in part]
+        pixels = base64.urlsafe_b64decode(image["data"])
+        text = f"An image of {len(pixels)} bytes." if self.transcript is None else self.transcript
+        usage = {"promptTokenCount": 2100, "candidatesTokenCount": len(text) // 4 + 1}
+        finish = fault.reason if fault.kind == "finished_for" else "STOP"
+        await _reply(writer, 200, _response(text, model, usage, finish))
 
     async def _generate(self, model: str, body: dict[str, Any], fault: Fault, writer: asyncio.StreamWriter) -> None:
         writer.write(

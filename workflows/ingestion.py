@@ -20,17 +20,20 @@ with workflow.unsafe.imports_passed_through():
         DISCARD_ARTIFACTS,
         DISCARD_CHUNKS,
         EMBED,
-        EXTRACT,
+        KEEP_TEXT_PAGES,
         PARK,
         PUBLISH,
         Closed,
         CloseIngestion,
         Done,
         EmbedShard,
+        OutputT,
         ParkIngestion,
         Step,
     )
-    from workflows.step import failure_of, run_step, run_to_end
+    from workflows.attention import NOTHING_TO_KEEP, ask_for_help
+    from workflows.reading import read_pages
+    from workflows.step import failure_of, run_step, run_to_end, stop_if_cancelled
 
 T = TypeVar("T")
 
@@ -51,6 +54,7 @@ _PLAN_AGAIN = frozenset({EmbeddingModelChanged.code, IncompleteIngestion.code})
 class _Decision(StrEnum):
     RETRY = "retry"
     ABANDON = "abandon"
+    KEEP_TEXT_PAGES = "keep_text_pages"
 
 
 class _Ended(Exception):
@@ -70,6 +74,7 @@ class IngestDocument:
         self._parked = False
         self._decision: _Decision | None = None
         self._stage_shown = False
+        self._text_to_keep = False
         self._plan_again = False
         self._shards_left: list[int] = []
         self._called = False
@@ -128,13 +133,28 @@ class IngestDocument:
         """Ask again whether there is room."""
         self._called = True
 
+    @workflow.update(
+        name=runs.KEEP_TEXT_PAGES_UPDATE,
+        description="Go on with the pages that have text, and leave out those that nothing here can recognise.",
+    )
+    def keep_text_pages(self) -> None:
+        """Go on without the pages that have no text."""
+        self._decision = _Decision.KEEP_TEXT_PAGES
+
+    @keep_text_pages.validator
+    def _keep_text_pages_is_possible(self) -> None:
+        self._require_parked(_Decision.KEEP_TEXT_PAGES)
+        if not self._text_to_keep:
+            raise ApplicationError(NOTHING_TO_KEEP, type=StateConflict.code, non_retryable=True)
+
     async def _ingest(self, ref: IngestionRef) -> Closed:
         # Each compensation is registered before the step that it undoes. An earlier run of this
         # ingestion may have left chunks, which this one builds on.
         self._compensations = [DISCARD_CHUNKS, DISCARD_ARTIFACTS] if ref.epoch > 1 else [DISCARD_ARTIFACTS]
         await self._begin(ref)
         workflow.set_current_details("**Extracting** the text.")
-        await self._insist(ref, "extraction", lambda: run_step(EXTRACT, ref))
+        await self._insist(ref, "extraction", lambda: read_pages(ref, self._recognising))
+        self._text_to_keep = False
         await self._chunk(ref)
         await self._insist(ref, "embedding", lambda: self._embed(ref))
         workflow.set_current_details("**Publishing.**")
@@ -146,17 +166,24 @@ class IngestDocument:
         """Take the document up, when its owner's turn has come."""
         while True:
             self._called = False  # who calls from here on is heard, also while the answer is on its way
-            try:
-                begun = await run_step(BEGIN_INGESTION, ref)
-            except FailureError as error:
-                if is_cancelled_exception(error):
-                    raise
-                raise _Ended(*failure_of(error)) from error
-            if begun.admitted:
+            if (await self._try(BEGIN_INGESTION, ref)).admitted:
                 return
             workflow.set_current_details("**Queued** behind other documents of this owner. It goes on by itself.")
-            _stop_if_cancelled()
+            stop_if_cancelled()
             await workflow.wait_condition(lambda: self._called)
+
+    async def _try(self, step: Step[IngestionRef, OutputT], ref: IngestionRef) -> OutputT:
+        """Run a step without which nothing goes on."""
+        try:
+            return await run_step(step, ref)
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            raise _Ended(*failure_of(error)) from error
+
+    def _recognising(self, left: int, has_text: bool) -> None:
+        self._text_to_keep = has_text
+        workflow.set_current_details(f"**Recognising** the text of {left} page images.")
 
     async def _chunk(self, ref: IngestionRef) -> None:
         workflow.set_current_details("**Chunking** the text.")
@@ -201,7 +228,7 @@ class IngestDocument:
         """Run a step until it succeeds, asking a person each time that it fails for good."""
         while True:
             # A step that finished although it was to be cancelled has swallowed the cancellation.
-            _stop_if_cancelled()
+            stop_if_cancelled()
             try:
                 return await step()
             except FailureError as error:
@@ -221,16 +248,22 @@ class IngestDocument:
             raise _Ended(*failure_of(error)) from error
         self._stage_shown = True
         self._show_stage("needs_attention")
-        workflow.set_current_details(_ask_for_help(what, code, message))
-        _stop_if_cancelled()
-        await workflow.wait_condition(lambda: self._decision is not None)
+        workflow.set_current_details(ask_for_help(what, code, message, keep=self._text_to_keep))
+        stop_if_cancelled()
+        decision = await self._decided()
         self._parked = False
-        if self._decision is _Decision.ABANDON:
+        if decision is _Decision.ABANDON:
             raise _Ended(code, message)
         self._show_stage("processing")
         workflow.set_current_details(f"**Trying again:** {what}.")
         self._plan_again = code in _PLAN_AGAIN
         await self._begin(ref)
+        if decision is _Decision.KEEP_TEXT_PAGES:
+            await self._try(KEEP_TEXT_PAGES, ref)
+
+    async def _decided(self) -> _Decision | None:
+        await workflow.wait_condition(lambda: self._decision is not None)
+        return self._decision
 
     async def _undo(self, ref: IngestionRef, *, cancelled: bool, code: str, message: str) -> Closed:
         """Close first: from then on no late attempt writes what the compensations delete."""
@@ -258,17 +291,3 @@ class IngestDocument:
                 type=StateConflict.code,
                 non_retryable=True,
             )
-
-
-def _stop_if_cancelled() -> None:
-    if workflow.cancellation_reason() is not None:
-        raise asyncio.CancelledError
-
-
-def _ask_for_help(what: str, code: str, message: str) -> str:
-    return (
-        f"### Needs attention: {what} failed (`{code}`)\n\n{message}\n\n"
-        "**What to do:** put the cause right, then press *More Actions → Send an Update* and choose\n"
-        f"- `{runs.RETRY_UPDATE}` to run the step again; what succeeded is kept and not paid for again,\n"
-        f"- `{runs.ABANDON_UPDATE}` to give this version up; an earlier version answers on."
-    )

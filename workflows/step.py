@@ -65,6 +65,12 @@ async def run_to_end(step: Step[InputT, OutputT], value: InputT) -> OutputT:
     return task.result()
 
 
+def stop_if_cancelled() -> None:
+    """Raise what a step that finished although it was to be cancelled has swallowed."""
+    if workflow.cancellation_reason() is not None:
+        raise asyncio.CancelledError
+
+
 def failure_of(error: FailureError) -> tuple[str, str]:
     """Give the stable code and the sentence of a step that failed for good.
 

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Protocol
 
 from adapters.extraction import plain
-from adapters.extraction.messages import CORRUPT_DOCUMENT, OUT_OF_MEMORY
-from adapters.extraction.order import Order
+from adapters.extraction.image import read_image
+from adapters.extraction.messages import CORRUPT_DOCUMENT, OUT_OF_MEMORY, PAGES_WITHOUT_TEXT
+from adapters.extraction.order import RENDER, Order
 from adapters.extraction.output import PageWriter, Totals
 from adapters.extraction.pdf import read_pdf
+from adapters.extraction.rendering import render
 from adapters.extraction.seclusion import leave_network
-from domain.errors import CorruptFile, DomainError, ExtractionLimit
+from domain.errors import CorruptFile, DomainError, ExtractionLimit, NoText
 
 _READERS = {
     "docx": "adapters.extraction.docx",
@@ -39,6 +41,7 @@ _READERS = {
     "json": "adapters.extraction.json_text",
 }
 _REPORT_EVERY = 0.1  # seconds
+_PAGES_A_LINE = 400  # numbers of up to 5 digits, well below PIPE_BUF
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -65,7 +68,11 @@ def run(order: Order, channel: int, parent: int) -> None:
 
 def _try(order: Order, report: Callable[[int, int | None], None], say: "_Say") -> None:
     try:
-        totals = _read(order, report)
+        totals = _do(order, report)
+        if "together" in order and totals.without_text:
+            raise NoText(PAGES_WITHOUT_TEXT)  # so that it goes on alone
+        for start in range(0, len(totals.without_text), _PAGES_A_LINE):
+            say(without_text=totals.without_text[start : start + _PAGES_A_LINE])
         say(done={"pages": totals.pages, "characters": totals.characters, "encoding": totals.encoding})
     except DomainError as error:
         say(error={"code": error.code, "message": error.message})
@@ -99,11 +106,20 @@ class _Reporter:
             self._say(progress=[done, total])
 
 
+def _do(order: Order, report: Callable[[int, int | None], None]) -> Totals:
+    if order["task"] == RENDER:
+        render(order)
+        return Totals(pages=1, characters=0, encoding=None)
+    return _read(order, report)
+
+
 def _read(order: Order, report: Callable[[int, int | None], None]) -> Totals:
     output = PageWriter(order["target"], output_bytes=order["output_bytes"], report=report)
     source = Path(order["source"])
     if order["format"] == "pdf":
-        read_pdf(source, output, pages=order["pages"], reader=order["reader"])
+        read_pdf(source, output, pages=order["pages"], reader=order["reader"], recognizable=order["recognizable"])
+    elif order["format"] == "image":
+        read_image(source, output, pages=order["pages"], recognizable=order["recognizable"])
     elif order["format"] in {"text", "markdown"}:
         plain.read(source, output, order)
     else:

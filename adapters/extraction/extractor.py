@@ -5,13 +5,20 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from adapters.extraction.messages import CORRUPT, CORRUPT_DOCUMENT, LOST, OUT_OF_MEMORY, TOO_SLOW
+from adapters.extraction.messages import CORRUPT, CORRUPT_DOCUMENT, LOST, OUT_OF_MEMORY, TOO_SLOW, UNDRAWABLE
 from adapters.extraction.nursery import Nursery, Outcome
-from adapters.extraction.order import CALAMINE, ONLY, OPENPYXL, PDFIUM, PYPDF, Order
+from adapters.extraction.order import CALAMINE, ONLY, OPENPYXL, PDFIUM, PYPDF, READ, RENDER, Order
 from domain import errors
 from domain.documents import Format
-from domain.errors import CorruptFile, DomainError, ExtractionCrashed, ExtractionLimit
-from domain.ports import ExtractedText, ExtractionJob
+from domain.errors import (
+    CorruptFile,
+    DomainError,
+    ExtractionCrashed,
+    ExtractionLimit,
+    InvalidInput,
+    UnreadablePage,
+)
+from domain.ports import ExtractedText, ExtractionJob, RenderJob
 
 Progress = Callable[[int, int | None], None]
 
@@ -22,6 +29,7 @@ _KINDS: dict[str, type[DomainError]] = {
         errors.EncryptedFile,
         errors.NoText,
         errors.UnreadableText,
+        errors.UnreadablePage,
         errors.ExtractionLimit,
         errors.UnsupportedFormat,
         errors.ArchiveTooLarge,
@@ -70,7 +78,7 @@ class SubprocessExtractor:
         gets another reader here: what cannot be read this way is for `extract` to judge.
         """
         limits = jobs[0].limits
-        order = _order(jobs[0], ONLY, min(limits.wall_seconds, _TOGETHER_SECONDS))
+        order = order_of(READ, jobs[0], wall_seconds=min(limits.wall_seconds, _TOGETHER_SECONDS))
         order["cpu_seconds"] = min(limits.cpu_seconds, _TOGETHER_SECONDS)
         order["together"] = [
             {
@@ -96,25 +104,46 @@ class SubprocessExtractor:
 
     async def _attempt(self, job: ExtractionJob, progress: Progress, deadline: float, reader: str) -> Outcome:
         left = deadline - asyncio.get_running_loop().time()
-        return await self._nursery.run(_order(job, reader, max(left, 0.0)), progress)
+        order = order_of(READ, job, wall_seconds=max(left, 0.0))
+        return await self._nursery.run(
+            {**order, "reader": reader, "recognizable": job.recognizable, "encoding": job.encoding}, progress
+        )
+
+    async def render(self, job: RenderJob) -> None:
+        """Draw one page into `job.target`."""
+        order = order_of(RENDER, job, wall_seconds=job.limits.wall_seconds)
+        outcome = await self._nursery.run({**order, "page": job.page, "dots_per_inch": job.dots_per_inch}, _unseen)
+        if outcome.done is not None:
+            return
+        if outcome.broke is None:
+            try:
+                _judge(outcome, job)
+            except InvalidInput:
+                raise UnreadablePage(UNDRAWABLE) from None
+        raise UnreadablePage(UNDRAWABLE)
 
 
-def _order(job: ExtractionJob, reader: str, seconds: float) -> Order:
+def order_of(task: str, job: ExtractionJob | RenderJob, *, wall_seconds: float) -> Order:
+    """Write a job as the child reads it."""
     return {
         "job": 0,  # the nursery numbers it
+        "task": task,
         "source": str(job.source.absolute()),
         "target": str(job.target.absolute()),
         "format": job.format.value,
-        "reader": reader,
+        "reader": PDFIUM,
+        "recognizable": False,
+        "page": 0,
+        "dots_per_inch": 0,
         "memory_bytes": job.limits.memory_bytes,
         "cpu_seconds": job.limits.cpu_seconds,
-        "wall_seconds": seconds,
+        "wall_seconds": wall_seconds,
         "pages": job.limits.pages,
         "output_bytes": job.limits.output_bytes,
         "archive_entries": job.limits.archive_entries,
         "archive_bytes": job.limits.archive_bytes,
         "archive_ratio": job.limits.archive_ratio,
-        "encoding": job.encoding,
+        "encoding": None,
     }
 
 
@@ -140,9 +169,9 @@ def _is_readers_fault(outcome: Outcome, job: ExtractionJob) -> bool:
     return outcome.signal in _READER_FAULTS and outcome.peak_bytes < job.limits.memory_bytes // 2
 
 
-def _judge(outcome: Outcome, job: ExtractionJob) -> ExtractedText:
+def _judge(outcome: Outcome, job: ExtractionJob | RenderJob) -> ExtractedText:
     if outcome.done is not None:
-        return ExtractedText(*outcome.done)
+        return ExtractedText(*outcome.done, tuple(outcome.without_text))
     if outcome.error is not None:
         code, message = outcome.error
         raise _KINDS[code](message)

@@ -4,14 +4,26 @@ ENCRYPTED = "The PDF opens with a password only. Remove the password and upload 
 CORRUPT = (
     "The PDF is damaged and cannot be read. Export it again from where it was made, or repair it, and upload that."
 )
-NO_TEXT_IN_PDF = "The PDF has no text; it looks like a scan or a picture. Upload a searchable version, made by text recognition (OCR)."
+_RECOGNIZE = (
+    "Install Tesseract on the workers or set up a provider that reads images (CHATSPHERE_OCR), then retry; "
+    "or upload a searchable version, made by text recognition (OCR)."
+)
+NO_TEXT_IN_PDF = f"The PDF has no text; it looks like a scan or a picture. {_RECOGNIZE}"
+NO_TEXT_IN_IMAGE = f"The file is an image, and this deployment has nothing to recognise its text with. {_RECOGNIZE}"
+BLANK_PDF = (
+    "The PDF has no text and no pictures that could show any. Upload a file that holds text, or a version made by text "
+    "recognition (OCR)."
+)
+PAGES_WITHOUT_TEXT = "Pages of the document look like pictures; their text has to be recognised."
+CORRUPT_IMAGE = "The image is damaged and cannot be read. Save it again as PNG or JPEG and upload that."
 NO_TEXT_IN_DOCUMENT = (
-    "The document holds no text. If its pages are pictures, upload a searchable PDF, made by text recognition (OCR)."
+    "The document holds no text. If its pages are pictures, export it as PDF and upload that, or a version made by text "
+    "recognition (OCR)."
 )
 NO_TEXT_IN_FILE = "The file holds no text but white space. Upload a file that holds text."
 UNREADABLE = (
     "The PDF's text layer is not readable language: its fonts do not say which letters they show. "
-    "Upload a version made by text recognition (OCR), or export the document again."
+    f"{_RECOGNIZE} Or export the document again."
 )
 CORRUPT_DOCUMENT = (
     "The document is damaged, or is not what its first bytes say. Open it where it was made, save it again, "
@@ -23,6 +35,7 @@ TOO_DEEP = (
     "The document's elements nest deeper than any real document's. Save it again from an editor, and upload that."
 )
 BINARY = "The file is binary, not text. Give it the name of what it is, or save it in a format that is read."
+UNDRAWABLE = "The page cannot be drawn as an image within the limits. Export the document again, or upload its text."
 OUT_OF_MEMORY = (
     "Reading the document takes more memory than this deployment allows. Simplify or split it, "
     "or raise CHATSPHERE_EXTRACTION_MEMORY_BYTES."
@@ -41,6 +54,14 @@ def too_many_pages(pages: int, limit: int) -> str:
     return (
         f"The document has {pages:,} pages; this deployment reads {limit:,} at most. "
         "Split it and upload the parts, or raise CHATSPHERE_EXTRACTION_PAGES."
+    )
+
+
+def too_many_pixels(pixels: int, limit: int) -> str:
+    """Name both numbers."""
+    return (
+        f"The image has {pixels:,} pixels; {limit:,} at most are read. Scale it down and upload that; "
+        "300 dots per inch are enough for text."
     )
 
 

@@ -26,6 +26,7 @@ class Outcome:
     """How a child ended: with `done`, `error` or `broke` told by itself, or by a signal."""
 
     done: tuple[int, int, str | None] | None = None
+    without_text: list[int] = field(default_factory=list)
     error: tuple[str, str] | None = None
     broke: str | None = None
     signal: int = 0
@@ -174,16 +175,24 @@ def _hear(event: dict[str, Any], job: _Job) -> None:
         case {"progress": [int(done), total]}:
             # In a call of its own, so that its failure is not the listener's.
             job.ended.get_loop().call_soon(job.progress, done, total)
+        case {"exit": {"signal": int(number), "peak_bytes": int(peak), "cpu_seconds": float(cpu)}}:
+            outcome.signal, outcome.peak_bytes, outcome.cpu_seconds = number, peak, cpu
+            if not job.ended.done():
+                job.ended.set_result(None)
+        case _:
+            _hear_result(event, outcome)
+
+
+def _hear_result(event: dict[str, Any], outcome: Outcome) -> None:
+    match event:
+        case {"without_text": [*pages]}:
+            outcome.without_text.extend(map(int, pages))
         case {"done": {"pages": int(pages), "characters": int(characters), "encoding": encoding}}:
             outcome.done = (pages, characters, encoding)
         case {"error": {"code": str(code), "message": str(message)}}:
             outcome.error = (code, message)
         case {"broke": str(name)}:
             outcome.broke = name
-        case {"exit": {"signal": int(number), "peak_bytes": int(peak), "cpu_seconds": float(cpu)}}:
-            outcome.signal, outcome.peak_bytes, outcome.cpu_seconds = number, peak, cpu
-            if not job.ended.done():
-                job.ended.set_result(None)
         case _:
             pass
 

@@ -5,6 +5,7 @@ from typing import NotRequired, TypedDict
 PDFIUM, PYPDF = "pdfium", "pypdf"
 CALAMINE, OPENPYXL = "calamine", "openpyxl"
 ONLY = "only"  # of a format that has one reader
+READ, RENDER = "read", "render"
 
 
 class Document(TypedDict):
@@ -18,13 +19,17 @@ class Document(TypedDict):
 
 
 class Order(TypedDict):
-    """One document to read, with its limits."""
+    """One document to read, or one page of it to draw, with its limits."""
 
     job: int
+    task: str
     source: str
     target: str
     format: str
     reader: str
+    recognizable: bool
+    page: int
+    dots_per_inch: int
     memory_bytes: int
     cpu_seconds: int
     wall_seconds: float

@@ -1,7 +1,7 @@
 """Where a child writes: pages to a file, progress to its parent; both have their limits."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -16,6 +16,7 @@ class Totals:
     pages: int
     characters: int
     encoding: str | None
+    without_text: Sequence[int] = ()
 
 
 PIECE = 1 << 16
@@ -33,6 +34,7 @@ class PageWriter:
         self._report = report
         self._bytes = self._pages = self._characters = 0
         self._last: int | None = None
+        self._without_text: list[int] = []
 
     def write(self, page: int | None, text: str, total: int | None) -> None:
         """Append one page, or with the number of the one before a further piece of that."""
@@ -65,12 +67,17 @@ class PageWriter:
         if waiting:
             self.write(page, "".join(waiting), total)
 
+    def needs_recognition(self, pages: Sequence[int]) -> None:
+        """Name the pages, by number, whose text can only be recognised from their image."""
+        self._without_text = list(pages)
+
     def restart(self) -> None:
         """Forget what was written: another reader begins."""
         self._file.seek(0)
         self._file.truncate()
         self._bytes = self._pages = self._characters = 0
         self._last = None
+        self._without_text = []
         self.has_text = False
 
     @property
@@ -81,4 +88,4 @@ class PageWriter:
     def finish(self) -> Totals:
         """Close the file."""
         self._file.close()
-        return Totals(self._pages, self._characters, self.encoding)
+        return Totals(self._pages, self._characters, self.encoding, self._without_text)

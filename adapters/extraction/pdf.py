@@ -1,13 +1,14 @@
 """Reads PDFs: PDFium for the text, pypdf where PDFium finds none, fails, or loses part of a page."""
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pypdfium2
-from pypdfium2.raw import FPDF_ERR_PASSWORD
+from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_PAGEOBJ_FORM, FPDF_PAGEOBJ_IMAGE
 
 from adapters.extraction.cleaning import Legibility, clean_page
-from adapters.extraction.messages import CORRUPT, ENCRYPTED, NO_TEXT_IN_PDF, UNREADABLE, too_many_pages
+from adapters.extraction.messages import BLANK_PDF, CORRUPT, ENCRYPTED, NO_TEXT_IN_PDF, UNREADABLE, too_many_pages
 from adapters.extraction.order import PDFIUM
 from adapters.extraction.output import PageWriter
 from adapters.extraction.second_opinion import SecondOpinion
@@ -17,8 +18,17 @@ from domain.errors import CorruptFile, DomainError, EncryptedFile, ExtractionLim
 _MUCH_MORE = 1.2
 
 
-def read_pdf(source: Path, output: PageWriter, *, pages: int, reader: str = PDFIUM) -> None:
-    """Write page by page. A second reader is asked before a document is refused."""
+# A page without text is a scan where its pictures cover this much of it. A blank page has none, and what
+# adorns an empty page is smaller; a picture that fills a page may show text, and only looking at it tells.
+_PICTURE_SHARE = 0.5
+_OBJECTS = 2000  # of a page that are looked at
+
+
+def read_pdf(source: Path, output: PageWriter, *, pages: int, reader: str = PDFIUM, recognizable: bool = False) -> None:
+    """Write page by page. A second reader is asked before a document is refused, or left to recognition.
+
+    Where `recognizable`, a document without readable text is no failure: its pages come out empty.
+    """
     with SecondOpinion(source) as second:
         readers: list[Callable[[], None]] = [lambda: _read(_Pypdf(second), output, pages)]
         if reader == PDFIUM:
@@ -31,7 +41,24 @@ def read_pdf(source: Path, output: PageWriter, *, pages: int, reader: str = PDFI
             except (CorruptFile, NoText, UnreadableText) as error:
                 if not isinstance(error, CorruptFile):
                     failure = error
+        if recognizable and reader == PDFIUM and not isinstance(failure, CorruptFile):
+            return _leave_to_recognition(source, second, output, failure)
         raise failure
+
+
+def _leave_to_recognition(source: Path, second: SecondOpinion, output: PageWriter, failure: DomainError) -> None:
+    """Write empty pages. Nothing else is to be had of the document, so every page that is not blank is drawn."""
+    try:
+        document = _Pdfium(source, second)
+    except CorruptFile:
+        raise failure from None
+    wanted = [index for index in range(document.count) if document.is_drawn(index)]
+    if not wanted:
+        raise NoText(BLANK_PDF)
+    output.restart()
+    for index in range(document.count):
+        output.write(index + 1, "", document.count)
+    output.needs_recognition([index + 1 for index in wanted])
 
 
 class _Pdfium:
@@ -64,9 +91,49 @@ class _Pdfium:
             page.close()
         return self._fuller(index, text) if turned and text else text
 
+    def is_picture(self, index: int) -> bool:
+        """Tell whether pictures cover half of the page, or more."""
+        return self._shows(index, lambda page: _pictured(page) >= _PICTURE_SHARE)
+
+    def is_drawn(self, index: int) -> bool:
+        """Tell whether anything is on the page: also text in outlines, or in a font that says nothing."""
+        return self._shows(index, lambda page: any(True for _ in page.get_objects(max_depth=1)))
+
+    def _shows(self, index: int, what: Callable[[pypdfium2.PdfPage], bool]) -> bool:
+        try:
+            page = self._document[index]
+        except pypdfium2.PdfiumError:
+            return False
+        try:
+            return what(page)
+        except pypdfium2.PdfiumError:
+            return False
+        finally:
+            page.close()
+
     def _fuller(self, index: int, text: str) -> str:
         other = self._second.page(index) or ""
         return other if _letters(other) > _MUCH_MORE * _letters(text) else text
+
+
+def _pictured(page: pypdfium2.PdfPage) -> float:
+    """Give the share of the page that pictures cover, each counted by itself: a scan may come in strips."""
+    left, bottom, right, top = page.get_bbox()
+    covered = 0.0
+    for thing in islice(page.get_objects(max_depth=1), _OBJECTS):
+        if not _is_picture(page, thing):
+            continue
+        x0, y0, x1, y1 = thing.get_bounds()
+        covered += max(0.0, min(x1, right) - max(x0, left)) * max(0.0, min(y1, top) - max(y0, bottom))
+    return float(covered / max((right - left) * (top - bottom), 1.0))
+
+
+def _is_picture(page: pypdfium2.PdfPage, thing: pypdfium2.PdfObject) -> bool:
+    """Tell pictures, and forms that hold one: scanners wrap them. What lies inside tells no place on the page."""
+    if thing.type != FPDF_PAGEOBJ_FORM:
+        return bool(thing.type == FPDF_PAGEOBJ_IMAGE)
+    inside = page.get_objects(filter=(FPDF_PAGEOBJ_IMAGE,), max_depth=3, form=thing.raw, level=1)
+    return any(True for _ in islice(inside, 1))
 
 
 class _Pypdf:
@@ -82,6 +149,9 @@ class _Pypdf:
     def page(self, index: int) -> str | None:
         return self._second.page(index)
 
+    def is_picture(self, index: int) -> bool:  # noqa: ARG002  (it draws none, so none is asked for)
+        return False
+
 
 def _letters(text: str) -> int:
     return sum(map(str.isalnum, text))
@@ -91,15 +161,20 @@ def _read(document: _Pdfium | _Pypdf, output: PageWriter, limit: int) -> None:
     if document.count > limit:
         raise ExtractionLimit(too_many_pages(document.count, limit))
     legibility, found, failed = Legibility(), False, 0
+    pictures: list[int] = []
     for index in range(document.count):
         raw = document.page(index)
         if raw is None:
             failed += 1
         legibility.add(raw or "")
         text = clean_page(raw or "")
-        found = found or bool(text.strip())
+        blank = not text.strip()
+        found = found or not blank
+        if blank and document.is_picture(index):
+            pictures.append(index + 1)
         output.write(index + 1, text, document.count)
     if not found:
         raise CorruptFile(CORRUPT) if failed == document.count else NoText(NO_TEXT_IN_PDF)
     if legibility.is_garbage():
         raise UnreadableText(UNREADABLE)
+    output.needs_recognition(pictures)

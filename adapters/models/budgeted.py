@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -11,9 +12,20 @@ from adapters.models.budget import Purpose, SharedBudget
 from adapters.models.providers import Models
 from adapters.settings import Settings
 from domain.budget import Limits
-from domain.ports import AnswerRequest, Embedder, Embeddings, Finished, Generator, TextDelta, Vectors
+from domain.ports import (
+    AnswerRequest,
+    Embedder,
+    Embeddings,
+    Finished,
+    Generator,
+    RecognizedPage,
+    TextDelta,
+    TextRecognizer,
+    Vectors,
+)
 
 _CHARACTERS_A_TOKEN = 4
+_PAGE_TOKENS = 3000  # of an image of A4 and a dense page of text
 
 
 def budgeted(models: Models, engine: AsyncEngine, settings: Settings, now: Callable[[], datetime]) -> Models:
@@ -29,6 +41,7 @@ def budgeted(models: Models, engine: AsyncEngine, settings: Settings, now: Calla
         models,
         embedder=BudgetedEmbedder(models.embedder, budget),
         generator=BudgetedGenerator(models.generator, budget),
+        recognizer=_budgeted_recognizer(models.recognizer, budget),
     )
 
 
@@ -91,6 +104,42 @@ class BudgetedGenerator:
                     yield event
         if finished is not None:  # given when all is counted: who has it reads no further
             yield finished
+
+
+class BudgetedRecognizer:
+    """A `TextRecognizer` of the provider; its pages wait behind answers of the same model."""
+
+    def __init__(self, recognizer: TextRecognizer, budget: SharedBudget) -> None:
+        self._recognizer = recognizer
+        self._budget = budget
+
+    @property
+    def model(self) -> str:
+        return self._recognizer.model
+
+    @property
+    def is_provider(self) -> bool:
+        return self._recognizer.is_provider
+
+    @property
+    def pages_at_once(self) -> int:
+        return self._recognizer.pages_at_once
+
+    @property
+    def dots_per_inch(self) -> int:
+        return self._recognizer.dots_per_inch
+
+    async def recognize(self, image: Path) -> RecognizedPage:
+        """Read one JPEG."""
+        async with self._budget.share(self.model, Purpose.GENERATION, tokens=_PAGE_TOKENS, urgent=False) as usage:
+            page = await self._recognizer.recognize(image)
+            usage.tokens = page.tokens or _PAGE_TOKENS
+            return page
+
+
+def _budgeted_recognizer(recognizer: TextRecognizer | None, budget: SharedBudget) -> TextRecognizer | None:
+    paid = recognizer is not None and recognizer.is_provider
+    return BudgetedRecognizer(recognizer, budget) if recognizer is not None and paid else recognizer
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from google.genai import types
 from opentelemetry.trace import Span
 
 from adapters.models.gemini_errors import blocked, declined, gemini_errors
+from adapters.models.gemini_recognition import GeminiRecognizer
 from adapters.models.spans import model_span, record_usage
 from adapters.settings import Settings
 from domain.conversation import Role
@@ -157,6 +158,10 @@ class GeminiGenerator:
     @property
     def model(self) -> str:
         return self._name
+
+    def page_reader(self, timeout: timedelta) -> GeminiRecognizer:
+        """Give what reads page images with the same model and connections."""
+        return GeminiRecognizer(self._client, self._name, timeout=timeout)
 
     async def stream(self, request: AnswerRequest) -> AsyncGenerator[TextDelta | Finished]:
         """Yield deltas as they come, then one `Finished`."""

@@ -12,6 +12,7 @@ from adapters.postgres.ingestions import close
 from adapters.postgres.tables import documents as table
 from adapters.postgres.tables import ingestions
 from domain.documents import DocumentStatus, IngestionRef, IngestionStatus, Operation, Stage, require
+from domain.errors import StateConflict
 from domain.ids import BotId, DocumentId, IngestionId, UserId
 from domain.steps import CloseIngestion, DeletionRef
 
@@ -31,14 +32,23 @@ class Asked:
     parked: bool = False
 
 
-async def retry(connection: AsyncConnection, owner: UserId, document: DocumentId, *, again: bool = False) -> Asked:
+async def retry(
+    connection: AsyncConnection,
+    owner: UserId,
+    document: DocumentId,
+    *,
+    again: bool = False,
+    keep_text_pages: bool = False,
+) -> Asked:
     """Queue a failed or cancelled ingestion again; what it stored is kept. Others are only looked at.
 
     One that is parked has an open run, which is asked by an Update instead. The same request `again`,
-    after its effect, finds the document under way.
+    after its effect, finds the document under way. Raises `StateConflict` where there is no text to keep.
     """
     row = await documents.read(connection, owner, document, lock=True)
     if row.status == DocumentStatus.NEEDS_ATTENTION:
+        if keep_text_pages and not again:
+            await _require_text(connection, IngestionId(row.current_ingestion_id))
         return Asked(row, parked=True)
     if again and row.status not in (DocumentStatus.FAILED, DocumentStatus.CANCELLED):
         return Asked(row)
@@ -58,6 +68,7 @@ async def retry(connection: AsyncConnection, owner: UserId, document: DocumentId
             error_code=None,
             error_message=None,
             updated_at=func.now(),
+            keep_text_pages=ingestions.c.keep_text_pages | keep_text_pages,
         )
         .returning(ingestions.c.epoch)
     )
@@ -72,6 +83,17 @@ async def retry(connection: AsyncConnection, owner: UserId, document: DocumentId
         epoch=epoch,
     )
     return Asked(await documents.read(connection, owner, document), start=ref)
+
+
+async def _require_text(connection: AsyncConnection, ingestion: IngestionId) -> None:
+    query = select(ingestions.c.characters, ingestions.c.pages_without_text).where(ingestions.c.id == ingestion)
+    row = (await connection.execute(query)).one()
+    if not row.characters or not row.pages_without_text:
+        raise StateConflict(
+            "The document does not wait for pages without text, or no page has text: nothing would be kept. "
+            "Look at last_error for what to do.",
+            param="keep_text_pages",
+        )
 
 
 async def cancel(connection: AsyncConnection, owner: UserId, document: DocumentId, *, now: datetime) -> Asked:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.postgres.tables import ingestion_steps, ingestions
 from domain.documents import IngestionRef
 from domain.ingestion import attempts_after
+from domain.steps import EMBED
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,5 +63,5 @@ async def record(
 
 async def forget_calls_needed(connection: AsyncConnection, ref: IngestionRef) -> None:
     """Make the parts of another plan count anew what they need; what was paid stays."""
-    mine = ingestion_steps.c.ingestion_id == ref.ingestion_id
+    mine = (ingestion_steps.c.ingestion_id == ref.ingestion_id) & (ingestion_steps.c.step == EMBED.name)
     await connection.execute(update(ingestion_steps).where(mine).values(model_calls_needed=None))

@@ -16,7 +16,8 @@ from domain.documents import DocumentStatus, Format, IngestionRef, IngestionStat
 from domain.errors import IncompleteIngestion, IngestionClosed
 from domain.ids import BotId, DocumentId, IngestionId, UserId
 from domain.ingestion import Plan
-from domain.steps import Closed, CloseIngestion, Extracted
+from domain.ports import ExtractedText
+from domain.steps import Closed, CloseIngestion
 
 _OPEN = (IngestionStatus.PENDING, IngestionStatus.RUNNING, IngestionStatus.PARKED)
 _UNSUCCESSFUL = (IngestionStatus.FAILED, IngestionStatus.CANCELLED)
@@ -84,15 +85,29 @@ async def report_pages(
 
 
 async def extracted(
-    connection: AsyncConnection, ref: IngestionRef, result: Extracted, *, encoding: str | None = None, now: datetime
-) -> None:
-    """Record that the pages are stored, and which `encoding` a text was read in."""
+    connection: AsyncConnection, ref: IngestionRef, result: ExtractedText, *, now: datetime
+) -> Row[Any]:
+    """Record that the pages are stored, which of them have to be recognised, and in which encoding a text was read.
+
+    Gives the row as it was before.
+    """
     row = await _require(connection, ref, (IngestionStatus.RUNNING,))
-    detected = {"detected_encoding": encoding} if row.encoding is None else {}
-    stored = {"pages": result.pages, "characters": result.characters, "updated_at": now}
-    await _set(connection, ref, {**stored, **detected})
-    pages = {"pages_done": result.pages, "pages_total": result.pages, "encoding": encoding}
-    await show(connection, ref, {**pages, "stage": Stage.CHUNKING, "updated_at": now})
+    detected = {"detected_encoding": result.encoding} if row.encoding is None else {}
+    stored = {
+        "pages": result.pages, "characters": result.characters,
+        "pages_without_text": list(result.without_text), "pages_recognized": 0,
+    }  # fmt: skip
+    await _set(connection, ref, {**stored, **detected, "updated_at": now})
+    done = result.pages - len(result.without_text)
+    pages = {"pages_done": done, "pages_total": result.pages, "encoding": result.encoding}
+    stage = Stage.EXTRACTING if result.without_text else Stage.CHUNKING
+    await show(connection, ref, {**pages, "stage": stage, "updated_at": now})
+    return row
+
+
+async def hold_running(connection: AsyncConnection, ref: IngestionRef) -> Row[Any]:
+    """Lock an ingestion that is at work and give its row. Raises `IngestionClosed`."""
+    return await _require(connection, ref, (IngestionStatus.RUNNING,))
 
 
 async def planned(connection: AsyncConnection, ref: IngestionRef, plan: Plan, *, now: datetime) -> None:
@@ -177,8 +192,13 @@ async def hold_discarded(connection: AsyncConnection, ref: IngestionRef) -> bool
 
 async def forget_artifacts(connection: AsyncConnection, ref: IngestionRef, *, now: datetime) -> None:
     """Make a later run extract and plan again."""
-    gone = dict.fromkeys(("pages", "characters", "planned_chunks", "shards", "plan_digest", "model_calls_needed"))
-    await _set(connection, ref, {**gone, "updated_at": now})
+    gone = dict.fromkeys(
+        (
+            "pages", "characters", "pages_without_text", "planned_chunks", "shards", "plan_digest",
+            "model_calls_needed",
+        )
+    )  # fmt: skip
+    await _set(connection, ref, {**gone, "pages_recognized": 0, "updated_at": now})
 
 
 async def forget_chunks(connection: AsyncConnection, ref: IngestionRef, count: int, *, now: datetime) -> None:

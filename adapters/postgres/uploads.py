@@ -40,6 +40,7 @@ class Upload:
     size_bytes: int
     sha256: str
     encoding: str | None = None  # asked for; none: detect it
+    keep_text_pages: bool = False
     # Of a page that was fetched:
     source_url: str | None = None
     etag: str | None = None
@@ -173,6 +174,7 @@ async def _insert_ingestion(
             bot_id=bot,
             version=version,
             format=upload.format,
+            keep_text_pages=upload.keep_text_pages,
             **_content(upload),
         )
     )

@@ -28,6 +28,7 @@ from api.schemas.ingestions import (
     ModelCalls,
     PendingStep,
     RefusedChunk,
+    RetryOptions,
     WorkflowLink,
 )
 from api.starting import start_soon, started
@@ -35,7 +36,7 @@ from api.streaming import event_stream
 from domain.documents import FINAL, DocumentStatus, Operation, require
 from domain.errors import DomainError, NotFound
 from domain.ids import DocumentId, ImportId, IngestionId, UserId
-from domain.runs import ABANDON_UPDATE, RETRY_UPDATE, import_run, ingestion_run
+from domain.runs import ABANDON_UPDATE, KEEP_TEXT_PAGES_UPDATE, RETRY_UPDATE, import_run, ingestion_run
 
 router = APIRouter(prefix="/documents/{document_id}", tags=["Documents"])
 log = structlog.get_logger(__name__)
@@ -52,17 +53,22 @@ _ERRORS = responses(400, 401, 403, 404, 409)
 
 
 @router.post("/retry", status_code=202, summary="Try again", responses=_ERRORS)
-async def retry_document(document_id: UUID, user: Writer, adapters: AdaptersDep, once: OnceDep) -> Document:
-    """Go on after `needs_attention`, or start again after `failed` or `cancelled`; what is stored is not done again."""
-    document = DocumentId(document_id)
+async def retry_document(
+    document_id: UUID, user: Writer, adapters: AdaptersDep, once: OnceDep, body: RetryOptions | None = None
+) -> Document:
+    """Go on after `needs_attention`, or start again after `failed` or `cancelled`; what is stored is not done again.
+
+    With `keep_text_pages` it goes on without the pages that have no text: 409 where no page has any.
+    """
+    document, keep = DocumentId(document_id), body is not None and body.keep_text_pages
     async with transaction(adapters.engine) as connection:
         first = await once.claim(connection, user.id)
-        asked = await document_requests.retry(connection, user.id, document, again=not first)
+        asked = await document_requests.retry(connection, user.id, document, again=not first, keep_text_pages=keep)
         answer = Document.of(asked.document)
         if not asked.parked:
             await once.keep(connection, user.id, 202, answer)
     if asked.parked:
-        return await _ask_parked(adapters, once, user.id, document, RETRY_UPDATE)
+        return await _ask_parked(adapters, once, user.id, document, KEEP_TEXT_PAGES_UPDATE if keep else RETRY_UPDATE)
     if asked.start is not None:
         await start_soon(adapters, asked.start)
     return answer
@@ -143,6 +149,8 @@ async def get_ingestion(document_id: UUID, user: Reader, adapters: AdaptersDep, 
         chunks_reused=ingestion.reused_chunks,
         chunks_refused=ingestion.refused_chunks,
         refused_chunks=[RefusedChunk.of(each) for each in refused],
+        pages_recognized=ingestion.pages_recognized,
+        pages_without_text=ingestion.pages_without_text or [],
         embedding_model=ingestion.embedding_model,
         workflow=WorkflowLink(
             id=run,

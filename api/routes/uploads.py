@@ -46,6 +46,12 @@ _FORM: dict[str, Any] = {
                             "type": "string",
                             "description": "Of a file of text, for example `windows-1252`. Default: detected.",
                         },
+                        "keep_text_pages": {
+                            "type": "boolean",
+                            "default": False,
+                            "description": "Take the pages that have text, and leave out those that would have to be "
+                            "recognised on their image. Where no page has text, all of them are recognised.",
+                        },
                     },
                 },
                 "example": {"file": "(the file's bytes)", "name": "handbook.pdf"},
@@ -158,7 +164,8 @@ async def _take(
 ) -> Document:
     """Commit, then start: from the commit on the bytes are never lost."""
     prefix = ingestion_prefix(document, upload.ingestion_id)
-    content = "\0".join(filter(None, (upload.name, upload.sha256, upload.encoding))).encode()
+    kept = "keep_text_pages" if upload.keep_text_pages else None
+    content = "\0".join(filter(None, (upload.name, upload.sha256, upload.encoding, kept))).encode()
     try:
         async with transaction(adapters.engine) as connection:
             await once.claim(connection, owner, content=content)

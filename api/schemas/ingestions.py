@@ -7,9 +7,20 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 from sqlalchemy import Row
 
-from api.schemas.base import Answer
+from api.schemas.base import Answer, Body
 from api.schemas.documents import LastError, Progress
 from domain.documents import IngestionStatus, Stage
+
+
+class RetryOptions(Body):
+    """How to go on."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"keep_text_pages": True}})
+
+    keep_text_pages: Annotated[
+        bool,
+        Field(description="Go on with the pages that have text, and leave out those that would have to be recognised."),
+    ] = False
 
 
 class PendingStep(Answer):
@@ -151,6 +162,8 @@ _FLIGHT: dict[str, Any] = {
             "to have it embedded.",
         }
     ],
+    "pages_recognized": 0,
+    "pages_without_text": [],
     "embedding_model": "gemini-embedding-001",
     "workflow": {
         "id": "ingest/0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d",
@@ -187,6 +200,10 @@ class Ingestion(Answer):
     chunks_reused: Annotated[int, Field(description="Stored without a call: another chunk of yours had the same text.")]
     chunks_refused: int
     refused_chunks: Annotated[list[RefusedChunk], Field(description="The first hundred of `chunks_refused`.")]
+    pages_recognized: Annotated[int, Field(description="Pages whose text was recognised on their image.")]
+    pages_without_text: Annotated[
+        list[int], Field(description="Pages that look like pictures and are not recognised, or not yet.")
+    ]
     embedding_model: str | None
     workflow: WorkflowLink
     created_at: datetime

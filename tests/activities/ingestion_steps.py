@@ -16,6 +16,7 @@ from activities.chunking import Chunking, Sizes
 from activities.embedding import Embedding
 from activities.extraction import Extraction
 from activities.ingestion import Ingestion
+from activities.recognition import Recognition
 from adapters.admission import Admission
 from adapters.blobs import FolderBlobStore
 from adapters.clock import now
@@ -25,7 +26,8 @@ from adapters.postgres.notifications import Notifications, wait_for
 from domain import blobs as names
 from domain.chunks import Page
 from domain.documents import IngestionRef
-from domain.ports import ExtractedText, ExtractionJob, ExtractionLimits
+from domain.errors import UnreadablePage
+from domain.ports import ExtractedText, ExtractionJob, ExtractionLimits, RecognizedPage, RenderJob
 from tests.rows import count, row_of
 
 BATCH = 4
@@ -46,6 +48,14 @@ class PageExtractor:
         self.fail: list[BaseException] = []
         self.pause: asyncio.Event | None = None
         self.reached = asyncio.Event()
+        self.without_text: tuple[int, ...] = ()
+        self.undrawable: set[int] = set()
+
+    async def render(self, job: RenderJob) -> None:
+        """Draw a page that a `PageRecognizer` can read: its number."""
+        if job.page in self.undrawable:
+            raise UnreadablePage("The page cannot be drawn.")
+        job.target.write_text(str(job.page))
 
     async def extract(self, job: ExtractionJob, progress: Callable[[int, int | None], None]) -> ExtractedText:
         self.runs += 1
@@ -54,13 +64,36 @@ class PageExtractor:
             raise self.fail.pop(0)
         lines = []
         for number, page in enumerate(self.pages, start=1):
-            lines.append(Page(number, page).to_line())
+            lines.append(Page(number, "" if number in self.without_text else page).to_line())
             progress(number, len(self.pages))
         self.reached.set()
         if self.pause is not None:
             await self.pause.wait()
         job.target.write_text("\n".join(lines) + "\n")
-        return ExtractedText(pages=len(self.pages), characters=sum(map(len, self.pages)), encoding=self.encoding)
+        kept = [page for number, page in enumerate(self.pages, start=1) if number not in self.without_text]
+        return ExtractedText(
+            pages=len(self.pages), characters=sum(map(len, kept)),
+            encoding=self.encoding, without_text=tuple(sorted(self.without_text)),
+        )  # fmt: skip
+
+
+class PageRecognizer:
+    """Keeps the recogniser's contract: answers "Read <page>" for each, at a price, and counts what it was asked."""
+
+    def __init__(self, *, pages_at_once: int = 2) -> None:
+        self.model, self.is_provider = "reader", True
+        self.dots_per_inch = 100
+        self.pages_at_once = pages_at_once
+        self.read: list[int] = []
+        self.fail: dict[int, list[BaseException]] = {}
+
+    async def recognize(self, image: Path) -> RecognizedPage:
+        page = int(image.read_text())  # noqa: ASYNC240  (a few bytes)
+        self.read.append(page)
+        failures = self.fail.get(page)
+        if failures:
+            raise failures.pop(0)
+        return RecognizedPage(f"Read {page}.", tokens=10)
 
 
 def this_info(step: Callable[..., Any], attempt: int = 1) -> activity.Info:
@@ -87,6 +120,8 @@ class Bench:
     characters: int = 100
     cap: int | None = None
     called: list[Waiting] = dataclasses.field(default_factory=list)
+    recognizer: PageRecognizer | None = None
+    pages_a_step: int = 3
 
     @property
     def admission(self) -> Admission:
@@ -104,7 +139,16 @@ class Bench:
 
     @property
     def extraction(self) -> Extraction:
-        return Extraction(self.engine, self.blobs, self.extractor, ExtractionLimits(), now, report_seconds=0.01)
+        return Extraction(
+            self.engine, self.blobs, self.extractor, ExtractionLimits(), now, self.recognizer, report_seconds=0.01
+        )
+
+    @property
+    def recognition(self) -> Recognition:
+        return Recognition(
+            self.engine, self.blobs, self.extractor, self.recognizer, ExtractionLimits(), now,
+            pages_a_step=self.pages_a_step,
+        )  # fmt: skip
 
     @property
     def chunking(self) -> Chunking:

@@ -25,8 +25,8 @@ from domain.documents import Format, IngestionRef, SourceType
 from domain.errors import ProviderRateLimited
 from domain.ids import IngestionId
 from domain.imports import Refusal, Taken
-from domain.ports import Embeddings
-from domain.steps import Claimed, EmbedPack, EndImport, Extracted, ImportSettled
+from domain.ports import Embeddings, ExtractedText
+from domain.steps import Claimed, EmbedPack, EndImport, ImportSettled
 from tests.activities.ingestion_steps import Crash
 from tests.activities.pack_steps import BATCH, LineExtractor, PackBench, large
 from tests.fakes import WordEmbedder
@@ -325,7 +325,7 @@ async def test_a_run_of_its_own_pays_for_nothing_that_the_pack_has_stored(bench:
     assert (row.pages, row.import_id) == (None, None)
     async with transaction(bench.engine) as connection:
         await begin(connection, ref, run_id="run-1", now=now())
-        await extracted(connection, ref, Extracted(pages=9, characters=len(text)), now=now())
+        await extracted(connection, ref, ExtractedText(pages=9, characters=len(text)), now=now())
     pages = "".join(f'{{"page": {n}, "text": "{page}"}}\n' for n, page in enumerate(text.split("\n"), start=1))
 
     async def content() -> Any:

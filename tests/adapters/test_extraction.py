@@ -2,6 +2,7 @@
 # ruff: noqa: ASYNC110, ASYNC220, ASYNC221, ASYNC240  (/proc does not block, and has no events to await)
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -160,8 +161,9 @@ async def children_of(pid: int) -> list[int]:
 
 async def gone(pid: int) -> None:
     """Wait until a process is dead, a zombie included."""
-    while Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] not in "ZX":
-        await asyncio.sleep(0)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it is reaped while it is looked at
+        while Path(f"/proc/{pid}/stat").read_text().split()[2] not in "ZX":
+            await asyncio.sleep(0)
 
 
 async def zygote_pid() -> int:

@@ -4,7 +4,7 @@ import pytest
 
 from domain.documents import Format
 from domain.errors import DomainError, EmptyFile, EncryptedFile, UnsupportedFormat
-from domain.formats import CONTENT_TYPES, HEAD_BYTES, TAIL_BYTES, detect
+from domain.formats import CONTENT_TYPES, HEAD_BYTES, TAIL_BYTES, detect, image_type
 from tests.office_files import a_docx, a_pptx, a_zip, an_epub, an_odt, an_xlsx, docx_paragraph
 
 
@@ -94,7 +94,6 @@ def test_an_archive_that_is_no_document_is_refused(content: bytes, name: str, er
         (b"plain text", "a.pdf", "not a PDF"),
         (b" " * 2000 + b"%PDF-1.4", "a.pdf", "not a PDF"),
         (b"not an archive", "a.odt", "not an OpenDocument"),
-        (b"\x89PNG\r\n", "a.txt", "image"),
         (b"\x7fELF\x02\x01\x01\x00", "a.txt", "binary"),
         (b"text with\x00a NUL", "a.md", "binary"),
     ],
@@ -116,3 +115,26 @@ def test_comments_without_end_before_a_page_are_looked_at_in_no_time() -> None:
 def test_numbers_of_sixteen_bits_are_no_text() -> None:
     with pytest.raises(UnsupportedFormat, match="binary"):
         detect(b"".join(number.to_bytes(2, "little") for number in range(32)) * 20, "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "image/png"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "image/jpeg"),
+        (b"GIF87a\x01", "image/gif"),
+        (b"GIF89a\x01", "image/gif"),
+        (b"II*\x00\x08\x00", "image/tiff"),
+        (b"MM\x00*\x00\x00", "image/tiff"),
+        (b"RIFF\x10\x00\x00\x00WEBPVP8 ", "image/webp"),
+        (b"BM\x46\x00\x00\x00\x00\x00\x00\x00\x36\x00\x00\x00\x28\x00\x00\x00", "image/bmp"),
+    ],
+)
+@pytest.mark.parametrize("name", ["scan.bin", "scan.txt", "scan.pdf"])
+def test_an_image_is_known_by_its_first_bytes_whatever_its_name(head: bytes, kind: str, name: str) -> None:
+    assert detect(head, name) == (Format.IMAGE, kind)
+
+
+@pytest.mark.parametrize("head", [b"BMW built a car.", b"RIFF\x10\x00\x00\x00WAVEfmt ", b"II. The second"])
+def test_what_only_begins_like_an_image_is_none(head: bytes) -> None:
+    assert image_type(head) is None

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest_asyncio
 
+from tests.page_images import a_scan, joined
+from tests.pdf_files import a_pdf
 from tests.person import Person
 from tests.processes import Deployment, deployment
 
@@ -41,7 +43,7 @@ async def the_end(person: Person, import_id: str) -> dict[str, Any]:
 
 async def test_many_files_become_ready_together_and_share_their_calls(deployed: Deployment, person: Person) -> None:
     files = [("files", (f"note-{n}.md", note(n), "text/markdown")) for n in range(150)]
-    files += [("files", ("again.md", note(3), "text/markdown")), ("files", ("logo.png", b"\x89PNG\r\n\x1a\n" * 9, ""))]
+    files += [("files", ("again.md", note(3), "text/markdown")), ("files", ("tool.exe", b"MZ\x90\x00\x03" * 9, ""))]
     accepted = await person.post(f"/bots/{person.bot}/imports", files=files, data={"name": "Notes"})
     assert (accepted["name"], accepted["counts"]["files"], accepted["counts"]["accepted"]) == ("Notes", 152, 150)
     ended = await the_end(person, accepted["id"])
@@ -52,7 +54,7 @@ async def test_many_files_become_ready_together_and_share_their_calls(deployed: 
     }  # fmt: skip
     assert deployed.double.calls["embed"] <= 4, "150 documents of one chunk are two calls, and one more a pack at most"
     refused = await person.get(f"/imports/{accepted['id']}/items", params={"outcome": "refused"})
-    assert [(item["name"], item["error"]["code"]) for item in refused["data"]] == [("logo.png", "unsupported_format")]
+    assert [(item["name"], item["error"]["code"]) for item in refused["data"]] == [("tool.exe", "unsupported_format")]
     (twin,) = (await person.get(f"/imports/{accepted['id']}/items", params={"outcome": "duplicate"}))["data"]
     assert (await person.document(twin["document_id"]))["name"] == "note-3.md"
     listed = await person.get(f"/bots/{person.bot}/documents", params={"import_id": accepted["id"], "limit": 100})
@@ -83,6 +85,20 @@ async def test_archives_are_unpacked_and_junk_is_left_out(person: Person) -> Non
     files = {"archive": ("notes.tgz", again.getvalue(), "application/gzip")}
     ended = await the_end(person, (await person.post(f"/bots/{person.bot}/imports", files=files))["id"])
     assert (ended["status"], ended["counts"]["ready"], ended["counts"]["duplicates"]) == ("complete", 5, 5), ended
+
+
+async def test_a_scanned_page_is_recognised_by_a_run_of_its_own(deployed: Deployment, person: Person) -> None:
+    deployed.double.transcript = "The cellar key hangs behind the clock."
+    files = [("files", (f"note-{n}.md", note(n), "text/markdown")) for n in range(3)]
+    mixed = joined(a_pdf(["The attic key hangs on hook nine."]), a_scan(["The cellar"]))
+    files.append(("files", ("mixed.pdf", mixed, "application/pdf")))
+    ended = await the_end(person, (await person.post(f"/bots/{person.bot}/imports", files=files))["id"])
+    assert (ended["status"], ended["counts"]["ready"]) == ("complete", 4), ended
+    listed = await person.get(f"/bots/{person.bot}/documents", params={"limit": 100})
+    (scan,) = [each for each in listed["data"] if each["name"] == "mixed.pdf"]
+    assert "behind the clock" in " ".join(chunk["content"] for chunk in await person.chunks(scan["id"]))
+    flight = await person.get(f"/documents/{scan['id']}/ingestion")
+    assert (flight["pages_recognized"], flight["pages_without_text"]) == (1, [])
 
 
 async def test_a_document_that_cannot_be_read_asks_a_person_and_the_others_go_on(person: Person) -> None:

@@ -7,9 +7,9 @@ from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from adapters.temporal.runs import start_ingestion
 from domain import runs
 from domain.documents import IngestionRef
-from domain.errors import DomainError, ExtractionCrashed, ProviderAuth
+from domain.errors import DomainError, ExtractionCrashed, NoText, ProviderAuth, ProviderError
 from domain.ids import BotId, DocumentId, IngestionId, UserId
-from domain.steps import Closed
+from domain.steps import Closed, Extracted
 from tests.replay.runs import await_end, histories_of
 from tests.workflows.ingestion_runs import FakeSteps, Stall, decide, workers
 
@@ -92,6 +92,34 @@ async def _cancelled(client: Client, ref: IngestionRef, successor: IngestionRef 
         return await histories_of(client, await await_end(handle))
 
 
+async def recognized(client: Client) -> list[WorkflowHistory]:
+    """A scan of 45 pages, 20 a step, read by the provider; one step fails once."""
+    fakes = FakeSteps(extracted=Extracted(pages=45, characters=0, pages_to_recognize=45, by_provider=True))
+    fakes.script["recognize 1"] = [ProviderError("Gemini did not answer in time.")]
+    async with workers(client, fakes, cached=100):
+        return await histories_of(client, await await_end(await _start(client, _ref(16))))
+
+
+async def recognized_locally(client: Client) -> list[WorkflowHistory]:
+    """A document with a scanned page, parked until there is something to read it with."""
+    return await _without_recogniser(client, _ref(17), "retry")
+
+
+async def text_pages_kept(client: Client) -> list[WorkflowHistory]:
+    """The same, going on without that page."""
+    return await _without_recogniser(client, _ref(18), "keep_text_pages")
+
+
+async def _without_recogniser(client: Client, ref: IngestionRef, decision: str) -> list[WorkflowHistory]:
+    fakes = FakeSteps(extracted=Extracted(pages=9, characters=12_000, pages_to_recognize=1))
+    fakes.script["recognize locally 0"] = [NoText("1 page of 9 (page 3) has no text.")]
+    async with workers(client, fakes, cached=100):
+        handle = await _start(client, ref)
+        await fakes.park_shown.wait()
+        assert await decide(handle, decision) == "accepted"
+        return await histories_of(client, await await_end(handle))
+
+
 PATHS = {
     "ingestion_success": success,
     "ingestion_retry": retry,
@@ -100,4 +128,7 @@ PATHS = {
     "ingestion_park_abandon": park_abandon,
     "ingestion_cancel": cancel,
     "ingestion_new_version": new_version,
+    "ingestion_recognized": recognized,
+    "ingestion_recognized_locally": recognized_locally,
+    "ingestion_text_pages_kept": text_pages_kept,
 }

@@ -30,6 +30,8 @@ from domain.steps import (
     Extracted,
     ParkIngestion,
     Queue,
+    Recognized,
+    RecognizePages,
 )
 from workflows.ingestion import IngestDocument
 from workflows.sandbox import workflow_runner
@@ -51,6 +53,8 @@ class FakeSteps:
     """Each step succeeds, or first plays what a test put into its script; `calls` names starts and ends in order."""
 
     shards: int = 1
+    extracted: Extracted = field(default_factory=lambda: Extracted(pages=300, characters=643_000))
+    pages_a_step: int = 20
     successor: IngestionRef | None = None
     admitted: list[bool] = field(default_factory=list)  # what the next beginnings are told
     published: bool = False  # by the time that the ingestion is closed
@@ -84,7 +88,28 @@ class FakeSteps:
     @activity.defn(name=steps.EXTRACT.name)
     async def extract(self, _: IngestionRef) -> Extracted:
         await self._do("extract")
-        return Extracted(pages=300, characters=643_000)
+        return self.extracted
+
+    @activity.defn(name=steps.RECOGNIZE.name)
+    async def recognize(self, given: RecognizePages) -> Recognized:
+        await self._do(f"recognize {given.part}")
+        return self._recognized()
+
+    @activity.defn(name=steps.RECOGNIZE_LOCALLY.name)
+    async def recognize_locally(self, given: RecognizePages) -> Recognized:
+        await self._do(f"recognize locally {given.part}")
+        return self._recognized()
+
+    def _recognized(self) -> Recognized:
+        left = max(0, self.extracted.pages_to_recognize - self.pages_a_step)
+        self.extracted = self.extracted.model_copy(update={"pages_to_recognize": left})
+        return Recognized(pages_left=left, characters=self.extracted.characters)
+
+    @activity.defn(name=steps.KEEP_TEXT_PAGES.name)
+    async def keep_text_pages(self, _: IngestionRef) -> Done:
+        await self._do("keep_text_pages")
+        self.extracted = self.extracted.model_copy(update={"pages_to_recognize": 0})
+        return Done()
 
     @activity.defn(name=steps.CHUNK.name)
     async def chunk(self, _: IngestionRef) -> Chunked:
@@ -133,9 +158,10 @@ class FakeSteps:
         served: dict[Queue, list[Callable[..., Any]]] = {
             Queue.CHAT: [
                 self.begin, self.chunk, self.publish, self.park, self.discard_artifacts, self.discard_chunks, self.close,
+                self.keep_text_pages,
             ],
-            Queue.INGEST_CPU: [self.extract],
-            Queue.MODELS: [self.embed],
+            Queue.INGEST_CPU: [self.extract, self.recognize_locally],
+            Queue.MODELS: [self.embed, self.recognize],
         }  # fmt: skip
         return served[queue]
 
