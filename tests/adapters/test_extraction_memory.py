@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+from adapters.extraction.extractor import order_of
 from adapters.extraction.nursery import Nursery, Outcome
-from adapters.extraction.order import PDFIUM, Order
+from adapters.extraction.order import PDFIUM, READ
+from domain.documents import Format
+from domain.ports import ExtractionJob, ExtractionLimits
 from tests.pdf_files import a_pdf
 
 PARAGRAPH = "The lock of the drawer opens with the key that hangs on the hook. " * 20
@@ -13,10 +16,10 @@ ALLOWED = 24 << 20  # a page's text, fonts and buffers, whatever the number of p
 async def read(folder: Path, pages: int, *, memory: int = 1 << 30) -> Outcome:
     source = folder / f"{pages}.pdf"
     source.write_bytes(a_pdf([f"Page {number}. {PARAGRAPH}" for number in range(pages)]))
-    order = Order(
-        job=0, source=str(source), target=str(folder / f"{pages}.jsonl"), format="pdf", reader=PDFIUM,
-        memory_bytes=memory, cpu_seconds=60, wall_seconds=60.0, pages=20_000, output_bytes=256 << 20,
-    )  # fmt: skip
+    limits = ExtractionLimits(memory_bytes=memory, cpu_seconds=60)
+    job = ExtractionJob(source, folder / f"{pages}.jsonl", Format.PDF, limits)
+    order = order_of(READ, job, wall_seconds=60.0)
+    order["reader"] = PDFIUM
     nursery = Nursery()
     try:
         return await nursery.run(order, lambda *_: None)
