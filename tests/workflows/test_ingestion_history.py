@@ -31,7 +31,12 @@ from workflows.sandbox import workflow_runner
 
 SECRET = "heliotrope"
 PAGES = 300
-PAGE = "\n".join(["A line of a page as wide as paper is, and after it comes another one of its kind."] * 25)
+
+
+def a_page(number: int) -> str:
+    """Like no other: a text that comes twice is embedded once."""
+    line = f"A line of page {number} as wide as paper is, and after it comes another one of its kind."
+    return "\n".join([f"{SECRET} {number}.", *[line] * 25])
 
 
 async def test_300_pages_take_40_events_and_8_kb_and_none_of_their_content(
@@ -47,7 +52,7 @@ async def test_300_pages_take_40_events_and_8_kb_and_none_of_their_content(
         characters=1000,
     )
     await bench.set(format="pdf")
-    pdf = write(tmp_path / "long.pdf", a_pdf([f"{SECRET} {n}.\n{PAGE}" for n in range(PAGES)]))
+    pdf = write(tmp_path / "long.pdf", a_pdf([a_page(number) for number in range(PAGES)]))
     await bench.blobs.put_file(source_key(ref.document_id, ref.ingestion_id), pdf)
     client = await dev_server.client()
     await ensure_search_attributes(client)
