@@ -76,10 +76,14 @@ class Unpacking:
     async def _take(self, ref: ImportRef, members: Sequence[Member]) -> None:
         """Bytes first, then their rows; bytes that turn out to be needless go again."""
         entries = [Entry.at(member.position, member.found) for member in members]
-        for member, entry in zip(members, entries, strict=True):
-            if member.path is not None:
-                key = blobs.source_key(entry.document_id, entry.ingestion_id)
-                await self._blobs.put_file(key, member.path)
+        # Each waits for the disk several times; together they wait once or twice.
+        await asyncio.gather(
+            *(
+                self._blobs.put_file(blobs.source_key(entry.document_id, entry.ingestion_id), member.path)
+                for member, entry in zip(members, entries, strict=True)
+                if member.path is not None
+            )
+        )
         async with transaction(self._engine) as connection:
             await bots.hold(connection, ref.owner_id, ref.bot_id)
             if not await packs.hold_open(connection, ref):

@@ -137,7 +137,9 @@ class ImportDocuments:
     async def _ingest(self, pack: PackRef) -> None:
         number = pack.pack
         try:
+            _stop_if_cancelled()
             planned = await run_step(EXTRACT_PACK, pack, summary=f"Read pack {number}")
+            _stop_if_cancelled()
             if planned.documents:
                 embed = EmbedPack(ref=pack.ref, pack=number, plan=planned.plan)
                 await run_step(EMBED_PACK, embed, summary=f"Embed pack {number}")
@@ -170,3 +172,9 @@ class ImportDocuments:
         workflow.set_current_details(
             "**Cancelled.**" if cancelled else f"**Ended** (`{code}`): {message} Then press retry-failed on the import."
         )
+
+
+def _stop_if_cancelled() -> None:
+    """A step that finished although it was to be cancelled has swallowed the cancellation."""
+    if workflow.cancellation_reason() is not None:
+        raise asyncio.CancelledError
