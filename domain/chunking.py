@@ -18,7 +18,7 @@ from itertools import takewhile
 from domain.chunks import Page, PlannedChunk
 from domain.documents import Format
 from domain.graphemes import cluster_end, floor_boundary, is_boundary
-from domain.headings import LONGEST_LINE, HeadingScanner, Section, common_path
+from domain.headings import LONGEST_LINE, HeadingScanner, Outline, Section, common_path
 
 SHARD_CHUNKS = 512
 """Planned chunks of one shard: some 64 batches of 8, or 5 of 100, in a single embed activity."""
@@ -72,7 +72,8 @@ class _Text:
         self.window = ""
         self.base = 0  # the window's first character, in the text
         self.ended = False
-        self.scanner = HeadingScanner() if markdown else None
+        self.markdown = markdown
+        self._headings = HeadingScanner() if markdown else Outline()
         self._pages = iter(pages)
         self._between = between
         self._first = True
@@ -82,28 +83,23 @@ class _Text:
     def reach(self, start: int, end: int) -> None:
         """Hold the text from `start` to beyond `end`, headings known, or to its end."""
         pieces: list[str] = []
-        while not self.ended and not (self._length > end and self._settled() > end):
+        while not self.ended and not (self._length > end and self._headings.settled > end):
             page = next(self._pages, None)
             if page is None:
                 self.ended = True
-                if self.scanner:
-                    self.scanner.close()
+                self._headings.close()
                 break
-            text = page.text if self._first else self._between + page.text
-            self._first = False
+            before = "" if self._first else self._between
+            text, self._first = before + page.text, False
             self._length += len(text)
             if page.number is not None and self._spans and self._spans[-1][1] == page.number:
                 self._spans.pop()  # a further piece of the same page
             self._spans.append((self._length, page.number))
             pieces.append(text)
-            if self.scanner:
-                self.scanner.feed(text)
+            self._headings.feed(text, [each._replace(offset=each.offset + len(before)) for each in page.headings])
         if pieces:
             self.window = self.window[start - self.base :] + "".join(pieces)
             self.base = start
-
-    def _settled(self) -> int:
-        return self.scanner.settled if self.scanner else self._length
 
     def pages(self, start: int, end: int) -> tuple[int | None, int | None, tuple[int, ...]]:
         """Give the pages of the first and the last character, and where in between one starts.
@@ -118,9 +114,7 @@ class _Text:
 
     def sections(self, start: int, end: int) -> Iterator[Section]:
         """Give the sections that reach into the span; starts never go back."""
-        if not self.scanner:
-            return
-        known = self.scanner.sections
+        known = self._headings.sections
         while len(known) > 1 and known[1].start <= start:
             known.popleft()
         for section in known:
@@ -135,7 +129,7 @@ class _Splitter:
         self._size = size
         self._overlap = overlap
         self._order = (
-            (_PARAGRAPH, _SENTENCE, _LINE, _WORD) if not text.scanner else (_PARAGRAPH, _LINE, _SENTENCE, _WORD)
+            (_PARAGRAPH, _SENTENCE, _LINE, _WORD) if not text.markdown else (_PARAGRAPH, _LINE, _SENTENCE, _WORD)
         )
 
     def chunks(self) -> Iterator[PlannedChunk]:
@@ -187,7 +181,7 @@ class _Splitter:
     def _cut(self, start: int, covered: int) -> tuple[int, bool]:
         """Choose where the chunk ends, beyond `covered`; tell whether a heading follows."""
         limit = start + self._size
-        self._text.reach(start, limit + LONGEST_LINE if self._text.scanner else limit)
+        self._text.reach(start, limit + LONGEST_LINE if self._text.markdown else limit)
         if (heading := self._heading(start, covered, limit)) is not None:
             return heading, True
         text = self._text.window
@@ -233,7 +227,7 @@ class _Splitter:
         return None
 
     def _in_table(self, position: int) -> bool:
-        if not self._text.scanner:
+        if not self._text.markdown:
             return False
         text = self._text.window
         line = text.rfind("\n", max(0, position - LONGEST_LINE), position) + 1

@@ -2,6 +2,15 @@
 
 import json
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+
+class Heading(NamedTuple):
+    """An entry of a document's outline: where in its page's text it begins, how deep it lies (1 is outermost), its title."""
+
+    offset: int
+    level: int
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,16 +19,18 @@ class Page:
 
     number: int | None
     text: str
+    headings: tuple[Heading, ...] = ()
 
     def to_line(self) -> str:
         """Write as one JSON line, without its line feed."""
-        return json.dumps({"page": self.number, "text": self.text}, ensure_ascii=False)
+        outline = {"headings": self.headings} if self.headings else {}
+        return json.dumps({"page": self.number, "text": self.text, **outline}, ensure_ascii=False)
 
     @classmethod
     def from_line(cls, line: str | bytes) -> "Page":
         """Read what `to_line` wrote."""
         data = json.loads(line)
-        return cls(data["page"], data["text"])
+        return cls(data["page"], data["text"], tuple(Heading(*entry) for entry in data.get("headings", ())))
 
 
 @dataclass(frozen=True, slots=True)

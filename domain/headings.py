@@ -1,9 +1,11 @@
-"""Markdown headings (ATX and setext), found line by line in text that arrives in pieces."""
+"""Sections of a text that arrives in pieces: Markdown headings (ATX and setext), or a document's own outline."""
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from domain.chunks import Heading
 
 # A longer line is no heading, and is not kept until its end comes.
 LONGEST_LINE = 2000
@@ -24,20 +26,50 @@ class Section:
     path: tuple[str, ...]
 
 
-class HeadingScanner:
-    """Finds sections; positions count from the first character that was fed."""
+class _Sections:
+    """Sections in the order of the text; each lies under the titles of less deep ones before it."""
 
     def __init__(self) -> None:
         self.sections: deque[Section] = deque([Section(0, 0, ())])
         self.settled = 0
+        self._stack: list[tuple[int, str]] = []
+
+    def _begin(self, start: int, body: int, level: int, title: str) -> None:
+        while self._stack and self._stack[-1][0] >= level:
+            self._stack.pop()
+        if title:
+            self._stack.append((level, title))
+        self.sections.append(Section(start, body, tuple(title for _, title in self._stack)))
+
+
+class Outline(_Sections):
+    """Sections as the document's own outline tells them; positions count from the first character that was fed."""
+
+    def feed(self, text: str, headings: Sequence[Heading]) -> None:
+        """Take the next piece, with the headings in it; all that start before `settled` are known from then on."""
+        for heading in headings:
+            start = self.settled + heading.offset
+            if start < self.sections[-1].start:  # out of order: its place is not known
+                start = self.sections[-1].start
+            self._begin(start, start, heading.level, heading.title)
+        self.settled += len(text)
+
+    def close(self) -> None:
+        """Take the end of the text."""
+
+
+class HeadingScanner(_Sections):
+    """Finds the sections of Markdown; positions count from the first character that was fed."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._position = 0
         self._rest = ""
         self._in_long_line = False
         self._previous = ""
         self._fence = ""
-        self._stack: list[tuple[int, str]] = []
 
-    def feed(self, text: str) -> None:
+    def feed(self, text: str, headings: Sequence[Heading] = ()) -> None:  # noqa: ARG002  (they are in the text)
         """Take the next piece; sections that start before `settled` are known from then on."""
         lines = (self._rest + text).split("\n")
         self._rest = lines.pop()
@@ -84,11 +116,7 @@ class HeadingScanner:
             self._previous = line
 
     def _add(self, start: int, level: int, title: str) -> None:
-        while self._stack and self._stack[-1][0] >= level:
-            self._stack.pop()
-        if title:
-            self._stack.append((level, title))
-        self.sections.append(Section(start, self._position, tuple(title for _, title in self._stack)))
+        self._begin(start, self._position, level, title)
 
 
 def _opens(line: str) -> str:

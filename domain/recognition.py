@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from domain.chunks import Page
 
@@ -53,9 +53,9 @@ def transcript(answer: str) -> str:
 
 def merged(line: bytes, read: Mapping[int, ReadPage]) -> bytes:
     """Put what was read of a page into its stored line."""
-    number = Page.from_line(line).number
-    found = None if number is None else read.get(number)
-    return line if found is None else Page(number, found.text).to_line().encode() + b"\n"
+    page = Page.from_line(line)
+    found = None if page.number is None else read.get(page.number)
+    return line if found is None else replace(page, text=found.text).to_line().encode() + b"\n"
 
 
 def missing_pages(left: Sequence[int], *, pages: int, has_text: bool) -> str:

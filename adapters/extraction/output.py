@@ -1,11 +1,11 @@
 """Where a child writes: pages to a file, progress to its parent; both have their limits."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from adapters.extraction.messages import too_much_text
+from domain.chunks import Heading, Page
 from domain.errors import ExtractionLimit
 
 
@@ -36,9 +36,9 @@ class PageWriter:
         self._last: int | None = None
         self._without_text: list[int] = []
 
-    def write(self, page: int | None, text: str, total: int | None) -> None:
+    def write(self, page: int | None, text: str, total: int | None, headings: tuple[Heading, ...] = ()) -> None:
         """Append one page, or with the number of the one before a further piece of that."""
-        line = json.dumps({"page": page, "text": text}, ensure_ascii=False).encode() + b"\n"
+        line = Page(page, text, headings).to_line().encode() + b"\n"
         self._bytes += len(line)
         if self._bytes > self._limit:
             raise ExtractionLimit(too_much_text(self._limit))

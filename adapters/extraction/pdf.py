@@ -10,6 +10,7 @@ from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_PAGEOBJ_FORM, FPDF_PAGEOBJ_IMA
 from adapters.extraction.cleaning import Legibility, clean_page
 from adapters.extraction.messages import BLANK_PDF, CORRUPT, ENCRYPTED, NO_TEXT_IN_PDF, UNREADABLE, too_many_pages
 from adapters.extraction.order import PDFIUM
+from adapters.extraction.outline import Entries, entries_of, place
 from adapters.extraction.output import PageWriter
 from adapters.extraction.second_opinion import SecondOpinion
 from domain.errors import CorruptFile, DomainError, EncryptedFile, ExtractionLimit, NoText, UnreadableText
@@ -71,6 +72,7 @@ class _Pdfium:
                 raise EncryptedFile(ENCRYPTED) from None
             raise CorruptFile(CORRUPT) from None
         self.count = len(self._document)
+        self.outline = entries_of(self._document)
 
     def page(self, index: int) -> str | None:
         """Give a page's text, none where it cannot be read."""
@@ -145,6 +147,7 @@ class _Pypdf:
         if count is None:
             raise CorruptFile(CORRUPT)
         self.count = count
+        self.outline: Entries = {}
 
     def page(self, index: int) -> str | None:
         return self._second.page(index)
@@ -172,7 +175,7 @@ def _read(document: _Pdfium | _Pypdf, output: PageWriter, limit: int) -> None:
         found = found or not blank
         if blank and document.is_picture(index):
             pictures.append(index + 1)
-        output.write(index + 1, text, document.count)
+        output.write(index + 1, text, document.count, place(document.outline.get(index, []), text))
     if not found:
         raise CorruptFile(CORRUPT) if failed == document.count else NoText(NO_TEXT_IN_PDF)
     if legibility.is_garbage():

@@ -217,8 +217,10 @@ def test_work_grows_with_the_text_and_no_faster(unit: str) -> None:
             pass
         return time.thread_time() - start
 
-    # Four times the text: four times the work, sixteen where it were quadratic.
-    assert seconds(200_000) < 10 * max(seconds(50_000), 0.02)
+    # Four times the text: four times the work, sixteen where it were quadratic. The thread's own time, the best of
+    # three: what else the machine does is no work of ours.
+    best = {length: min(seconds(length) for _ in range(3)) for length in (50_000, 200_000)}
+    assert best[200_000] < 10 * max(best[50_000], 0.02)
 
 
 @given(st.lists(st.integers(1, 120), min_size=2, max_size=30), st.integers(0, 60))
