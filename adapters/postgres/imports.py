@@ -162,19 +162,20 @@ async def close_packed(connection: AsyncConnection, end: EndImport, *, limit: in
     """Close some documents that wait for a pack or are in one; answers how many. A cancel discards their chunks."""
     ref = end.ref
     found = await _lock_packed(connection, ref, limit=limit)
-    ids = [row.ingestion_id for row in found]
     error = {"error_code": end.code, "error_message": end.message, "updated_at": now}
     status = IngestionStatus.CANCELLED if end.cancelled else IngestionStatus.FAILED
     values = {"status": status, "finished_at": now, **error}
     if end.cancelled:
         values |= {"stored_chunks": 0}
-    mine = ingestions.c.id.in_(ids), ingestions.c.status.in_(_PACKED)
-    await connection.execute(update(ingestions).where(*mine).values(values))
+    # Whom the lock waited for may have published one of them.
+    mine = ingestions.c.id.in_([row.ingestion_id for row in found]), ingestions.c.status.in_(_PACKED)
+    ended = update(ingestions).where(*mine).values(values).returning(ingestions.c.id, ingestions.c.document_id)
+    rows = (await connection.execute(ended)).all()
     shown = {"status": DocumentStatus.CANCELLED if end.cancelled else DocumentStatus.FAILED, "stage": None, **error}
-    closed = [DocumentId(row.id) for row in found]
+    closed = [DocumentId(row.document_id) for row in rows]
     await connection.execute(update(documents).where(documents.c.id.in_(closed)).values(shown))
     if end.cancelled:
-        await connection.execute(delete(chunks).where(chunks.c.ingestion_id.in_(ids)))
+        await connection.execute(delete(chunks).where(chunks.c.ingestion_id.in_([row.id for row in rows])))
     await packs.notify(connection, ref.import_id, closed)
     return len(found)
 

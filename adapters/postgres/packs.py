@@ -50,9 +50,8 @@ async def claim(
         found = await _candidates(connection, ref)
         choice = choose_pack(Candidate(IngestionId(row.ingestion_id), row.size_bytes) for row in found)
         rows = {IngestionId(row.ingestion_id): row for row in found}
-        await _start(connection, pack, [rows[id_] for id_ in choice.packed], run_id=run_id, now=now)
+        taken = await _start(connection, pack, [rows[id_] for id_ in choice.packed], run_id=run_id, now=now)
         alone = await release(connection, ref, choice.alone, now=now)
-        taken = len(choice.packed)
     return Claimed(documents=taken, left=await waiting(connection, ref.import_id)), alone
 
 
@@ -144,23 +143,25 @@ async def _candidates(connection: AsyncConnection, ref: ImportRef) -> list[Row[A
 
 async def _start(
     connection: AsyncConnection, pack: PackRef, rows: Sequence[Row[Any]], *, run_id: str, now: datetime
-) -> None:
+) -> int:
+    """Take up those that still wait now that they are locked; answers how many."""
     started = {
         "status": IngestionStatus.RUNNING, "pack": pack.pack, "run_id": run_id, "finished_at": None,
         "started_at": func.coalesce(ingestions.c.started_at, now),
         "error_code": None, "error_message": None, "updated_at": now,
     }  # fmt: skip
     mine = ingestions.c.id.in_([row.ingestion_id for row in rows]), ingestions.c.status == IngestionStatus.PENDING
-    await connection.execute(update(ingestions).where(*mine).values(started))
+    statement = update(ingestions).where(*mine).values(started).returning(ingestions.c.document_id)
+    ids = [DocumentId(id_) for id_ in (await connection.execute(statement)).scalars()]
     shown = {
         "status": DocumentStatus.PROCESSING, "stage": Stage.EXTRACTING,
         "error_code": None, "error_message": None, "updated_at": now,
     }  # fmt: skip
-    ids = [DocumentId(row.id) for row in rows]
     await connection.execute(update(documents).where(documents.c.id.in_(ids)).values(shown))
     counted = {"packs": func.greatest(imports.c.packs, pack.pack), "updated_at": now}
     await connection.execute(update(imports).where(imports.c.id == pack.ref.import_id).values(counted))
     await notify(connection, pack.ref.import_id, ids)
+    return len(ids)
 
 
 async def lock_documents(connection: AsyncConnection, ids: Sequence[DocumentId]) -> None:

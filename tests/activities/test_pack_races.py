@@ -1,0 +1,93 @@
+"""Packs beside whoever ends, cancels or deletes at the same moment: what was decided first stands."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.blobs import FolderBlobStore
+from adapters.clock import now
+from adapters.postgres import pack_chunks, packs, tables
+from adapters.postgres.engine import transaction
+from adapters.postgres.import_items import Entry
+from adapters.postgres.pack_chunks import Publishable
+from adapters.temporal.client import ensure_search_attributes
+from domain.documents import IngestionRef
+from domain.steps import EndImport
+from tests.activities.pack_steps import BATCH, LineExtractor, PackBench
+from tests.fakes import WordEmbedder
+from tests.rows import a_home
+from tests.servers import TemporalServer
+
+TEXT = "A note that speaks of one thing, and has a good deal more to say of it than that."
+_BLOCKED = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+
+
+@pytest.fixture
+async def bench(engine: AsyncEngine, tmp_path: Path, dev_server: TemporalServer) -> PackBench:
+    client = await dev_server.client()
+    await ensure_search_attributes(client)
+    home, store = await a_home(engine), FolderBlobStore(tmp_path / "blobs")
+    return PackBench(engine, store, client, home, WordEmbedder(batch_size=BATCH), LineExtractor())
+
+
+async def somebody_waits(bench: PackBench) -> None:
+    """Return when a statement waits for another's lock."""
+    async with asyncio.timeout(10), bench.engine.connect() as connection:
+        while not await connection.scalar(_BLOCKED):
+            await connection.rollback()
+
+
+async def unpublish(bench: PackBench, entry: Entry) -> Publishable:
+    """Bring a document back to where all of its chunks are stored, and publishing is the next thing."""
+    row = await bench.ingestion(entry)
+    async with transaction(bench.engine) as connection:
+        mine = tables.ingestions.c.id == entry.ingestion_id
+        await connection.execute(update(tables.ingestions).where(mine).values(status="running"))
+        shown = {"status": "processing", "active_ingestion_id": None}
+        await connection.execute(update(tables.documents).values(shown))
+    ref = IngestionRef(
+        owner_id=bench.home.owner_id, bot_id=bench.home.bot_id,
+        document_id=entry.document_id, ingestion_id=entry.ingestion_id, epoch=row.epoch,
+    )  # fmt: skip
+    return Publishable(ref, row.pages, row.characters, None)
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_document_that_is_published_while_its_import_ends_stays_ready_and_whole(
+    bench: PackBench, cancelled: bool
+) -> None:
+    (entry,) = await bench.accept(TEXT)
+    await bench.claim()
+    await bench.embed(await bench.read())
+    complete = await unpublish(bench, entry)
+    how = EndImport(ref=bench.ref, cancelled=cancelled, code="stopped", message="Stopped.")
+    async with transaction(bench.engine) as late:
+        assert await pack_chunks.publish(late, bench.pack(), [complete], now=now()) == [entry.ingestion_id]
+        ending = asyncio.create_task(bench.run(bench.imports.end, how))
+        await somebody_waits(bench)
+    await ending
+    await bench.whole([entry])
+
+
+async def test_a_document_that_is_cancelled_as_a_pack_is_chosen_stays_cancelled(
+    bench: PackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The choice is made by what its statement saw; a row that another changed since is not taken up."""
+    first, second = await bench.accept(TEXT, f"{TEXT} It differs.")
+    candidates = packs._candidates
+
+    async def chosen(*given: object) -> list[object]:
+        rows = await candidates(*given)  # type: ignore[arg-type]
+        async with transaction(bench.engine) as connection:
+            await connection.execute(
+                update(tables.ingestions).where(tables.ingestions.c.id == first.ingestion_id).values(status="cancelled")
+            )
+        return rows
+
+    monkeypatch.setattr(packs, "_candidates", chosen)
+    claimed = await bench.claim()
+    assert claimed.documents == 1
+    assert await bench.statuses([first, second]) == ["pending", "processing"]
