@@ -48,17 +48,30 @@ async def start_ingestion(client: Client, ref: IngestionRef) -> bool:
 
 
 async def call_ingestion(client: Client, waiting: Waiting) -> bool:
-    """Start the run of a document that may begin, or wake the one that waits for it. False where one was open."""
-    if waiting.run_id is not None:
-        handle = client.get_workflow_handle(runs.ingestion_run(waiting.ref.document_id), run_id=waiting.run_id)
-        try:
-            await handle.signal(runs.ADMIT_SIGNAL)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-        else:
-            return False
-    return await start_ingestion(client, waiting.ref)
+    """Start the run of a document that may begin, or wake the one that waits for it. False where one was open.
+
+    An open run that is not the document's any more may wait as well, where a cancel did not reach it: woken, it
+    finds itself closed and hands the id on. One that is at work is not disturbed by the call.
+    """
+    if waiting.run_id is not None and await _wake(client, waiting, run_id=waiting.run_id):
+        return False
+    if await start_ingestion(client, waiting.ref):
+        return True
+    await _wake(client, waiting, run_id=None)
+    return False
+
+
+async def _wake(client: Client, waiting: Waiting, *, run_id: str | None) -> bool:
+    """Signal a run; False where there is none."""
+    try:
+        await client.get_workflow_handle(runs.ingestion_run(waiting.ref.document_id), run_id=run_id).signal(
+            runs.ADMIT_SIGNAL
+        )
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 async def start_turn(client: Client, ref: TurnRef) -> bool:

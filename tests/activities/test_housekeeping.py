@@ -153,12 +153,7 @@ async def test_a_run_that_waits_although_there_is_room_is_called(
     handle = await an_open_run(client, runs.ingestion_run(ref.document_id))
     await set_run(engine, ref, handle.first_execution_run_id)
     assert await run(steps.sweep_pending) == 0
-    signals = [
-        event.workflow_execution_signaled_event_attributes.signal_name
-        async for event in handle.fetch_history_events()
-        if event.HasField("workflow_execution_signaled_event_attributes")
-    ]
-    assert signals == [runs.ADMIT_SIGNAL]
+    assert await was_called(handle)
 
 
 async def test_what_waits_and_has_lost_its_run_is_started_again(
@@ -170,6 +165,30 @@ async def test_what_waits_and_has_lost_its_run_is_started_again(
     await handle.terminate()
     assert await run(steps.sweep_pending) == 1
     assert await is_open(client, runs.ingestion_run(ref.document_id))
+
+
+async def test_a_document_that_was_retried_before_its_waiting_run_heard_of_the_cancel_is_not_left_pending(
+    engine: AsyncEngine, client: Client, steps: Housekeeping
+) -> None:
+    """The open run has the id that the retry needs: it is woken, finds itself closed, and hands the id on."""
+    ref = await a_document(engine, await a_home(engine), status="pending", ingestion="pending", age=LONG_AGO)
+    handle = await an_open_run(client, runs.ingestion_run(ref.document_id))
+    await set_run(engine, ref, handle.first_execution_run_id)
+    async with engine.begin() as connection:
+        await document_requests.cancel(connection, ref.owner_id, ref.document_id, now=now())
+        await document_requests.retry(connection, ref.owner_id, ref.document_id)
+        await connection.execute(update(tables.documents).values(updated_at=now() - LONG_AGO))
+    await run(steps.sweep_pending)
+    assert await was_called(handle)
+
+
+async def was_called(handle: WorkflowHandle[Any, Any]) -> bool:
+    signals = [
+        event.workflow_execution_signaled_event_attributes.signal_name
+        async for event in handle.fetch_history_events()
+        if event.HasField("workflow_execution_signaled_event_attributes")
+    ]
+    return signals == [runs.ADMIT_SIGNAL]
 
 
 async def test_a_run_that_was_cancelled_while_it_waited_is_told_although_the_message_got_lost(

@@ -2,9 +2,10 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import Row, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.blobs import FolderBlobStore
@@ -79,8 +80,8 @@ async def test_a_document_that_is_cancelled_as_a_pack_is_chosen_stays_cancelled(
     first, second = await bench.accept(TEXT, f"{TEXT} It differs.")
     candidates = packs._candidates
 
-    async def chosen(*given: object) -> list[object]:
-        rows = await candidates(*given)  # type: ignore[arg-type]
+    async def chosen(*given: Any) -> list[Row[Any]]:
+        rows = await candidates(*given)
         async with transaction(bench.engine) as connection:
             await connection.execute(
                 update(tables.ingestions).where(tables.ingestions.c.id == first.ingestion_id).values(status="cancelled")
