@@ -148,8 +148,9 @@ async def publish(connection: AsyncConnection, ref: IngestionRef, *, now: dateti
     if document.active_ingestion_id is not None:
         await _retire(connection, document.active_ingestion_id, now=now)
     await _set(connection, ref, {"status": IngestionStatus.PUBLISHED, "finished_at": now, "updated_at": now})
+    pages = row.pages if format_of(row).is_paged else None
     active = {
-        "active_ingestion_id": ref.ingestion_id, "embedding_model": row.embedding_model, "page_count": row.pages,
+        "active_ingestion_id": ref.ingestion_id, "embedding_model": row.embedding_model, "page_count": pages,
         "chunk_count": stored, "refused_chunks": row.refused_chunks, "ready_at": now, "updated_at": now,
     }  # fmt: skip
     await connection.execute(update(documents).where(documents.c.id == ref.document_id).values(active))

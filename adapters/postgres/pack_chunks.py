@@ -16,7 +16,7 @@ from adapters.postgres.packs import in_pack, lock_documents, notify
 from adapters.postgres.tables import chunks as chunk_rows
 from adapters.postgres.tables import ingestions
 from domain.chunks import PlannedChunk
-from domain.documents import IngestionRef
+from domain.documents import Format, IngestionRef
 from domain.embedding import Refused
 from domain.ids import DocumentId, IngestionId
 from domain.imports import share_tokens
@@ -78,14 +78,15 @@ _PUBLISHED = text(
         WHERE i.id = given.id AND i.epoch = given.epoch AND i.import_id = :import AND i.pack = :pack
           AND i.status = 'running' AND i.stored_chunks = i.planned_chunks
           AND i.planned_chunks = (SELECT count(*) FROM chunks c WHERE c.ingestion_id = i.id)
-        RETURNING i.id, i.document_id, i.embedding_model, i.pages, i.stored_chunks, i.refused_chunks,
-                  coalesce(i.encoding, i.detected_encoding) AS encoding
+        RETURNING i.id, i.document_id, i.embedding_model, i.stored_chunks, i.refused_chunks,
+                  coalesce(i.encoding, i.detected_encoding) AS encoding,
+                  CASE WHEN i.format = ANY (CAST(:paged AS text[])) THEN i.pages END AS page_count
     )
     UPDATE documents d SET status = 'ready', stage = NULL, active_ingestion_id = published.id, ready_at = :now,
-           embedding_model = published.embedding_model, page_count = published.pages,
+           embedding_model = published.embedding_model, page_count = published.page_count,
            chunk_count = published.stored_chunks, refused_chunks = published.refused_chunks,
-           chunks_done = published.stored_chunks,
-           chunks_total = published.stored_chunks, encoding = published.encoding, error_code = NULL, error_message = NULL, updated_at = :now
+           chunks_done = published.stored_chunks, chunks_total = published.stored_chunks,
+           encoding = published.encoding, error_code = NULL, error_message = NULL, updated_at = :now
     FROM published WHERE d.id = published.document_id
     RETURNING d.id, d.active_ingestion_id
     """
@@ -96,6 +97,8 @@ _SHOWN = text(
     FROM ingestions i WHERE i.id = ANY (CAST(:ids AS uuid[])) AND d.id = i.document_id AND i.status = 'running'
     """
 )
+
+_PAGED = [format for format in Format if format.is_paged]
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +216,7 @@ async def publish(
     values = {
         "ids": ids, "epochs": [each.ref.epoch for each in found], "pages": [each.pages for each in found],
         "characters": [each.characters for each in found], "encodings": [each.encoding for each in found],
-        "import": pack.ref.import_id, "pack": pack.pack, "now": now,
+        "paged": _PAGED, "import": pack.ref.import_id, "pack": pack.pack, "now": now,
     }  # fmt: skip
     published = (await connection.execute(_PUBLISHED, values)).all()
     if len(published) < len(found):

@@ -112,7 +112,10 @@ class Document(Answer):
     stage: Stage | None
     progress: Progress
     version: int
-    page_count: Annotated[int | None, Field(description="Of the version that answers.")]
+    page_count: Annotated[
+        int | None,
+        Field(description="Pages, slides or sheets of the version that answers; none where its format has no pages."),
+    ]
     chunk_count: Annotated[int | None, Field(description="Of the version that answers.")]
     refused_chunks: Annotated[
         int,

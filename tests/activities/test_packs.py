@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncTransaction
 
 from activities.flight import FlightRecorder
@@ -119,6 +120,16 @@ async def test_a_pack_is_published_with_calls_that_are_shared(bench: PackBench) 
     assert await bench.run(bench.imports.settle, bench.ref) == ImportSettled(done=True)
     assert (await bench.row()).status == "complete"
     assert (await bench.blobs.delete_prefix(import_prefix(bench.ref.import_id))).blobs == 0, "plans were left behind"
+
+
+async def test_a_packed_document_of_a_format_without_pages_shows_none(bench: PackBench) -> None:
+    (entry,) = await bench.accept(TEXTS[0])
+    await bench.claim()
+    planned_ = await bench.read()
+    async with transaction(bench.engine) as connection:
+        await connection.execute(update(tables.ingestions).values(format="docx"))
+    await bench.embed(planned_)
+    assert ((await bench.document(entry)).status, (await bench.document(entry)).page_count) == ("ready", None)
 
 
 @pytest.mark.parametrize("commits", range(1, 10))
