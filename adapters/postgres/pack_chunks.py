@@ -98,7 +98,7 @@ _SHOWN = text(
     """
 )
 
-_PAGED = [format for format in Format if format.is_paged]
+_PAGED = [known for known in Format if known.is_paged]
 
 
 @dataclass(frozen=True, slots=True)

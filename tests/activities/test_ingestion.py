@@ -66,10 +66,10 @@ async def test_publishing_twice_is_publishing_once(bench: Bench, crash_after: Cr
     assert bench.work() == []
 
 
-@pytest.mark.parametrize(("format", "pages"), [("pdf", 12), ("docx", None), ("text", None)])
-async def test_only_formats_with_pages_show_how_many(bench: Bench, format: str, pages: int | None) -> None:
+@pytest.mark.parametrize(("kind", "pages"), [("pdf", 12), ("docx", None), ("text", None)])
+async def test_only_formats_with_pages_show_how_many(bench: Bench, kind: str, pages: int | None) -> None:
     await a_full_ingestion(bench)
-    await bench.set(format=format)
+    await bench.set(format=kind)
     await bench.run(bench.ingestion.publish, bench.ref)
     assert ((await bench.document()).page_count, (await bench.row()).pages) == (pages, 12)
 
