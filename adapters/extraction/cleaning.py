@@ -32,11 +32,11 @@ def clean_piece(text: str) -> str:
     """
     if not _ODD_PIECE.search(text):
         return text
-    return _SHAPES.sub(lambda match: unicodedata.normalize("NFKC", match[0]), _REMOVED.sub("", text))
+    return _spelled(_REMOVED.sub("", text))
 
 
 def clean_page(text: str) -> str:
-    """Clean one page of a PDF: hyphens of line ends, newlines, controls, white space at line ends.
+    """Clean one page of a PDF: hyphens of line ends, newlines, controls, ligatures, white space at line ends.
 
     Each pattern runs only where it has work: over 300 pages they took as long as PDFium itself.
     """
@@ -45,7 +45,13 @@ def clean_page(text: str) -> str:
         text = _LINE_HYPHEN.sub("-", _JOINED.sub(_join, text))
     if _ODD.search(text):
         text = _REMOVED_OF_PDF.sub("", _NEWLINES.sub("\n", text))
+    if _SHAPES.search(text):
+        text = _spelled(text)
     return "\n".join(map(str.rstrip, text.split("\n"))).strip("\n")
+
+
+def _spelled(text: str) -> str:
+    return _SHAPES.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
 
 
 def _join(match: re.Match[str]) -> str:

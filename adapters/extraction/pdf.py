@@ -8,6 +8,7 @@ import pypdfium2
 from pypdfium2.raw import FPDF_ERR_PASSWORD, FPDF_PAGEOBJ_FORM, FPDF_PAGEOBJ_IMAGE
 
 from adapters.extraction.cleaning import Legibility, clean_page
+from adapters.extraction.lam_alef import restore
 from adapters.extraction.messages import BLANK_PDF, CORRUPT, ENCRYPTED, NO_TEXT_IN_PDF, UNREADABLE, too_many_pages
 from adapters.extraction.order import PDFIUM
 from adapters.extraction.outline import Entries, entries_of, place
@@ -83,7 +84,7 @@ class _Pdfium:
         try:
             layer = page.get_textpage()
             try:
-                text: str = layer.get_text_range()
+                text = restore(layer, layer.get_text_range())
             finally:
                 layer.close()
             turned = page.get_rotation() != 0

@@ -79,6 +79,17 @@ async def test_nul_and_lone_surrogates_are_removed_and_emoji_kept(read: Read) ->
     assert "\x00" not in text
 
 
+async def test_lam_alef_of_one_glyph_is_put_right_and_an_article_left_alone(read: Read) -> None:
+    letters = to_unicode({"N": "0646", "L": "06440625", "A": "0627", "l": "0644"})
+    pages = await read(a_pdf(["NLA", "NlA"], font="/ToUnicode 4 0 R", extra=[letters]))
+    assert pages == [(1, "الإن"), (2, "الن")]
+
+
+async def test_ligatures_of_a_pdf_are_spelled_as_people_type_them(read: Read) -> None:
+    letters = to_unicode({"f": "fb01", "x": "0078"})
+    assert await read(a_pdf(["fx"], font="/ToUnicode 4 0 R", extra=[letters])) == [(1, "fix")]
+
+
 async def test_a_pdf_without_text_says_that_it_looks_like_a_scan(read: Read) -> None:
     with pytest.raises(NoText, match=r"OCR"):
         await read(a_pdf(["", ""]))

@@ -145,3 +145,15 @@ async def test_office_files_give_their_snippets_or_a_clear_error_and_nothing_for
 
 def test_no_archive_of_the_corpus_wrote_outside_of_its_folder() -> None:
     assert not Path("/tmp/evil_zip_slip.txt").exists()  # noqa: S108  (the name that a file of the corpus asks for)
+
+
+async def test_arabic_of_a_pdf_is_spelled_as_it_is_read(tmp_path: Path) -> None:
+    target = tmp_path / "pages"
+    async with SubprocessExtractor() as extractor:
+        await extractor.extract(
+            ExtractionJob(CORPUS / "pdf_ok/docling__right_to_left_01.pdf", target, Format.PDF, LIMITS), lambda *_: None
+        )
+    text = "".join(json.loads(line)["text"] for line in target.read_bytes().splitlines())
+    assert "الإنتاجية" in text
+    assert "المشكلات" in text
+    assert "التي" in text, "an article is no ligature"
