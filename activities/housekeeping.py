@@ -39,7 +39,9 @@ EXPIRY_BATCH = 5000
 
 CHUNK_BATCH = 2000
 
-KEPT = timedelta(hours=1)  # without use: an upload's row comes right after its bytes, and runs clear away themselves
+KEPT = timedelta(hours=1)  # without use: a version's row comes right after its bytes, and runs clear away themselves
+# Without a document: the rows of an import come after the last byte of thousands of files, over a slow line hours later.
+UPLOAD_KEPT = timedelta(hours=24)
 
 _STARTS_AT_ONCE = 10
 
@@ -138,7 +140,8 @@ class Housekeeping:
         now = self._now()
         if self._collected_at is not None and now - self._collected_at < KEPT:
             return 0
-        count = await self._collect_chunks(now - KEPT) + await self._collect_blobs(now - KEPT)
+        count = await self._collect_chunks(now - KEPT)
+        count += await self._collect_blobs(now - KEPT, uploaded_before=now - UPLOAD_KEPT)
         count += await self._collect_imports(now - KEPT)
         self._collected_at = now
         return count
@@ -156,18 +159,18 @@ class Housekeeping:
                 count += deleted
         return count
 
-    async def _collect_blobs(self, before: datetime) -> int:
+    async def _collect_blobs(self, before: datetime, *, uploaded_before: datetime) -> int:
         """Delete blobs that nothing has: an upload that was not accepted, a writer that was too late."""
         count = await self._blobs.drop_unfinished(before)
         folders = [folder async for folder in self._blobs.folders(blobs.DOCUMENTS)]
         for batch in _batches(folders, EXPIRY_BATCH):
+            changed = dict(batch)
             async with transaction(self._engine) as connection:
-                names = [name for name, changed in batch if changed < before]
-                unowned = await expiry.without_document(connection, names)
+                unowned = await expiry.without_document(connection, list(changed))
             for document in unowned:
-                count += (await self._blobs.delete_prefix(blobs.document_prefix(document))).blobs
-            gone = {str(document) for document in unowned}
-            count += await self._collect_versions([name for name, _ in batch if name not in gone], before=before)
+                if changed.pop(str(document)) < uploaded_before:
+                    count += (await self._blobs.delete_prefix(blobs.document_prefix(document))).blobs
+            count += await self._collect_versions(list(changed), before=before)
         return count
 
     async def _collect_imports(self, before: datetime) -> int:

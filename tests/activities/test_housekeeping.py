@@ -424,19 +424,23 @@ async def test_old_things_expire_in_batches_and_young_ones_stay(
     assert await run(steps.expire) == 0
 
 
-async def test_blobs_that_no_document_has_are_collected_after_an_hour(
+async def test_blobs_that_no_document_has_are_collected_after_a_day(
     engine: AsyncEngine, blobs: FolderBlobStore, steps: Housekeeping, tmp_path: Path
 ) -> None:
     ref = await a_document(engine, await a_home(engine))
-    late, early = DocumentId(new_id()), DocumentId(new_id())
-    for document in (ref.document_id, late, early):
+    late, slow, early = (DocumentId(new_id()) for _ in range(3))
+    for document in (ref.document_id, late, slow, early):
         await blobs.put(source_key(document, ref.ingestion_id), some_bytes())
-    long_ago = (now() - 2 * LONG_AGO).timestamp()
-    for document in (ref.document_id, late):
-        os.utime(tmp_path / "blobs" / "documents" / str(document), (long_ago, long_ago))
+    # The rows of a slow upload of many files come hours after the bytes of the first one.
+    ages = {ref.document_id: 25, late: 25, slow: 23}
+    for document, age in ages.items():
+        changed = (now() - timedelta(hours=age)).timestamp()
+        for folder in (document_prefix(document), ingestion_prefix(document, ref.ingestion_id)):
+            os.utime(tmp_path / "blobs" / folder, (changed, changed))
     assert await run(steps.expire) == 1
     left = {name async for name, _ in blobs.folders("documents/")}
-    assert left == {str(ref.document_id), str(early)}
+    assert left == {str(ref.document_id), str(slow), str(early)}
+    assert [name async for name, _ in blobs.folders(document_prefix(slow))] == [str(ref.ingestion_id)]
 
 
 async def some_bytes() -> AsyncIterator[bytes]:
