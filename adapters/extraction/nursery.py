@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adapters.extraction.messages import LOST
+from adapters.extraction.messages import LOST, NO_TEXT_IN_FILE
 from adapters.extraction.order import Order
-from domain.errors import ExtractionCrashed
+from domain.errors import ExtractionCrashed, NoText
 
 _ROOT = Path(__file__).resolve().parents[2]
 # Keys and passwords of the worker are not the readers' business.
@@ -198,12 +198,15 @@ def _hear_result(event: dict[str, Any], outcome: Outcome) -> None:
 
 
 def _hear_part(event: dict[str, Any], outcome: Outcome) -> None:
+    """The first that is told of a part stands: pages without text are for a run that has them recognised."""
     match event:
+        case {"part": int(part), "without_text": _}:
+            outcome.parts.setdefault(part, (NoText.code, NO_TEXT_IN_FILE))
         case {"part": int(part), "done": {"pages": int(pages), "characters": int(characters), "encoding": encoding}}:
-            outcome.parts[part] = (pages, characters, encoding)
+            outcome.parts.setdefault(part, (pages, characters, encoding))
         case {"part": int(part), "error": {"code": str(code), "message": str(message)}}:
-            outcome.parts[part] = (code, message)
+            outcome.parts.setdefault(part, (code, message))
         case {"part": int(part)}:
-            outcome.parts[part] = (ExtractionCrashed.code, LOST)
+            outcome.parts.setdefault(part, (ExtractionCrashed.code, LOST))
         case _:
             pass

@@ -8,6 +8,7 @@ from adapters.extraction.extractor import SubprocessExtractor
 from domain.documents import Format
 from domain.errors import DomainError
 from domain.ports import ExtractedText, ExtractionJob, ExtractionLimits
+from tests.page_images import a_scan, joined
 from tests.pdf_files import a_pdf
 
 
@@ -57,3 +58,11 @@ async def test_any_number_is_read_in_order(tmp_path: Path, count: int) -> None:
         results = await extractor.extract_together(given)
     assert told(results) == [1] * count
     assert [f"Text {number}." in job.target.read_text() for number, job in enumerate(given)] == [True] * count
+
+
+async def test_a_document_of_which_a_page_has_no_text_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+    """A run of its own has the page recognised, or asks; in a group it would be lost without a word."""
+    given = jobs(tmp_path, joined(a_pdf(["One."]), a_scan(["Two."])), a_pdf(["A whole one."]))
+    async with SubprocessExtractor() as extractor:
+        results = await extractor.extract_together(given)
+    assert told(results) == ["no_text", 1]
