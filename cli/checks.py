@@ -249,11 +249,20 @@ async def extraction() -> Finding:
     return Finding("extraction", "ok", "a child process reads")
 
 
-async def models(settings: Settings) -> Finding:
-    """One embedding, as a question takes it."""
+async def models(settings: Settings) -> AsyncIterator[Finding]:
+    """One embedding, as a question takes it, and what reads the text of scans."""
+    name = f"provider {settings.provider}"
     try:
         async with open_models(settings) as opened:
             vector = await opened.embedder.embed_query("Does the provider answer?")
     except DomainError as error:
-        return Finding(f"provider {settings.provider}", "failed", error.code, error.message)
-    return Finding(f"provider {settings.provider}", "ok", f"{opened.embedder.model}, width {vector.shape[0]}")
+        yield Finding(name, "failed", error.code, error.message)
+        return
+    yield Finding(name, "ok", f"{opened.embedder.model}, width {vector.shape[0]}")
+    if opened.recognizer is not None:
+        yield Finding("text recognition", "ok", opened.recognizer.model)
+    elif settings.ocr != "off":
+        advice = (
+            "Install Tesseract on the workers, or use a provider that reads images; until then scans park as no_text."
+        )
+        yield Finding("text recognition", "warning", "nothing reads scans", advice)

@@ -58,7 +58,8 @@ async def _findings(settings: Settings, url: str) -> AsyncIterator[Finding]:
         yield finding
     yield checks.storage(settings)
     yield await checks.extraction()
-    yield await checks.models(settings)
+    async for finding in checks.models(settings):
+        yield finding
     yield await checks.api(url)
 
 

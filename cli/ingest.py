@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from cli.bots import find_bot
 from cli.console import fail, out
+from cli.imports import FROM_FILES, ingest_together
+from cli.outcome import Outcome
 from cli.session import Json, Refused, Session, open_session
 
 _AT_ONCE = 4
@@ -38,10 +37,25 @@ def ingest(
     chosen = find_bot(session, bot, make=True)
     columns = SpinnerColumn(), TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), console=out, transient=True) as progress:
-        documents, refused = _upload(session, chosen["id"], files, progress)
-        if wait:
-            documents = _watch(session, documents, progress)
-    _report(documents, refused, waited=wait)
+        if len(files) >= FROM_FILES:
+            outcome = ingest_together(session, chosen["id"], files, progress, wait=wait)
+        else:
+            outcome = _ingest_singly(session, chosen["id"], files, progress, wait=wait)
+    if not outcome.show(waited=wait):
+        raise typer.Exit(1)
+
+
+def _ingest_singly(session: Session, bot: str, files: list[Path], progress: Progress, *, wait: bool) -> Outcome:
+    documents, refused = _upload(session, bot, files, progress)
+    if wait:
+        documents = _watch(session, documents, progress)
+    return Outcome(
+        documents=len(documents),
+        ready=sum(each["status"] == "ready" for each in documents),
+        chunks=sum(each["chunk_count"] or 0 for each in documents),
+        unready=[each for each in documents if each["status"] != "ready"],
+        refused=refused,
+    )
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:
@@ -91,24 +105,3 @@ def _watch(session: Session, documents: list[Json], progress: Progress) -> list[
             if len(done) == len(documents):
                 return [done[each["id"]] for each in documents]
             time.sleep(_POLL)
-
-
-def _report(documents: list[Json], refused: list[str], *, waited: bool) -> None:
-    unready = [each for each in documents if each["status"] != "ready"]
-    if waited:
-        chunks = sum(each["chunk_count"] or 0 for each in documents)
-        out.print(f"{len(documents) - len(unready)} of {len(documents)} documents are ready, {chunks} chunks.")
-    else:
-        out.print(f"{len(documents)} documents are accepted. See: chatsphere status")
-    if waited and unready:
-        table = Table(box=box.SIMPLE, pad_edge=False)
-        for name in ("document", "status", "why, and what to do", "id"):
-            table.add_column(name, no_wrap=name == "id", overflow="fold")
-        for each in unready:
-            error = each["last_error"] or {"code": each["status"], "message": ""}
-            table.add_row(Text(each["name"]), each["status"], Text(f"{error['code']}: {error['message']}"), each["id"])
-        out.print(table)
-    for sentence in refused:
-        out.print(Text(f"refused: {sentence}", style="red"))
-    if refused or (waited and unready):
-        raise typer.Exit(1)

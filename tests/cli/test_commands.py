@@ -116,6 +116,19 @@ async def test_a_file_that_is_refused_is_named_and_the_others_go_on(shell: Shell
     assert "empty.txt" in ended.out
 
 
+async def test_many_files_go_in_packs_and_each_that_does_not_says_why(shell: Shell, tmp_path: Path) -> None:
+    for number in range(24):
+        (tmp_path / f"note-{number}.txt").write_text(f"Note {number}: the drawer {number} opens with key {number * 7}.")
+    (tmp_path / "note-twin.txt").write_text("Note 3: the drawer 3 opens with key 21.")
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing else")
+    ended = await shell.run("ingest", str(tmp_path), "--bot", "Notes")
+    assert "25 of 26 documents are ready" in ended.out, ended.out + ended.err
+    assert "corrupt_file" in ended.out
+    assert "empty.txt" in ended.out
+    assert ended.code == 1
+
+
 async def test_doctor_finds_everything_well_on_a_running_stack(shell: Shell) -> None:
     ended = await shell.run("doctor", "--json")
     findings = {finding["what"]: finding for finding in json.loads(ended.out)}
