@@ -8,7 +8,7 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from domain import runs
-    from domain.errors import ProviderAuth, ProviderError, ProviderMalformed, ProviderRateLimited
+    from domain.errors import IngestionClosed, ProviderAuth, ProviderError, ProviderMalformed, ProviderRateLimited
     from domain.steps import (
         BEGIN_IMPORT,
         CLAIM_PACK,
@@ -88,6 +88,9 @@ class ImportDocuments:
         if ref.epoch > 1 and workflow.info().continued_run_id is None:
             await run_step(RETRY_PARKED, ref)
         await self._unpack_and_pack(ref, unpack=begun.unpack)
+        _stop_if_cancelled()
+        if self._closed:  # the row says by whom and how: begin reads it
+            workflow.continue_as_new(ref)
         if (trouble := self._trouble or self._broken) is not None:
             raise trouble
         await self._settle(ref)
@@ -109,12 +112,21 @@ class ImportDocuments:
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise
-            self._broken = _Ended(*failure_of(error))
+            code, message = failure_of(error)
+            if code == IngestionClosed.code:
+                self._closed = True
+            else:
+                self._broken = _Ended(code, message)
         finally:
             self._unpacking = False
 
     async def _lane(self, ref: ImportRef) -> None:
+        pause = _LOOK_AGAIN
         while self._goes_on():
+            if self._unpacking and workflow.info().is_continue_as_new_suggested():
+                # Who unpacks may be away for hours; what came out waits, and the history stays bounded.
+                await workflow.wait_condition(lambda: not self._unpacking)
+                continue
             self._pack += 1
             self._taken += 1
             pack = PackRef(ref=ref, pack=self._pack)
@@ -123,8 +135,10 @@ class ImportDocuments:
             if claimed.documents:
                 workflow.set_current_details(f"**Importing** pack {pack.pack}: {claimed.left} documents wait.")
                 await self._ingest(pack)
+                pause = _LOOK_AGAIN
             elif self._unpacking or claimed.left:
-                await workflow.sleep(_LOOK_AGAIN)
+                await workflow.sleep(pause)
+                pause = min(pause * 2, _LOOK_LATER)
             else:
                 return
 
@@ -156,6 +170,7 @@ class ImportDocuments:
         """Wait for documents with runs of their own; what came back to the import goes into packs again."""
         pause = _LOOK_AGAIN
         while not (settled := await run_step(SETTLE_IMPORT, ref)).done:
+            _stop_if_cancelled()
             self._continue_if_long(ref, settled)
             workflow.set_current_details(f"**Waiting** for {settled.under_way} documents with runs of their own.")
             await workflow.sleep(pause)
