@@ -28,13 +28,14 @@ from temporalio.service import RPCError
 from adapters.clock import now
 from adapters.extraction.extractor import SubprocessExtractor
 from adapters.models.providers import open_models
+from adapters.models.tesseract import installed_languages
 from adapters.postgres.engine import open_engine
 from adapters.settings import Settings
 from adapters.temporal.client import SEARCH_ATTRIBUTES, connect
 from domain import runs
 from domain.documents import Format
 from domain.errors import DomainError
-from domain.ports import ExtractionJob
+from domain.ports import ExtractionJob, TextRecognizer
 from domain.steps import Queue
 
 ROOT = Path(__file__).parents[1]
@@ -250,19 +251,29 @@ async def extraction() -> Finding:
 
 
 async def models(settings: Settings) -> AsyncIterator[Finding]:
-    """One embedding, as a question takes it, and what reads the text of scans."""
-    name = f"provider {settings.provider}"
+    """One embedding, as a question takes it; and what reads scans and images."""
     try:
         async with open_models(settings) as opened:
+            yield _recognition(settings, opened.recognizer)
             vector = await opened.embedder.embed_query("Does the provider answer?")
     except DomainError as error:
-        yield Finding(name, "failed", error.code, error.message)
-        return
-    yield Finding(name, "ok", f"{opened.embedder.model}, width {vector.shape[0]}")
-    if opened.recognizer is not None:
-        yield Finding("text recognition", "ok", opened.recognizer.model)
-    elif settings.ocr != "off":
+        yield Finding(f"provider {settings.provider}", "failed", error.code, error.message)
+    else:
+        yield Finding(f"provider {settings.provider}", "ok", f"{opened.embedder.model}, width {vector.shape[0]}")
+
+
+def _recognition(settings: Settings, recognizer: TextRecognizer | None) -> Finding:
+    """What reads page images here; without it, scans wait for a person as `no_text`."""
+    what = "text recognition"
+    if settings.ocr == "off":
+        return Finding(what, "ok", "off, as CHATSPHERE_OCR says")
+    if recognizer is None:
         advice = (
-            "Install Tesseract on the workers, or use a provider that reads images; until then scans park as no_text."
+            f"Install Tesseract with the languages {settings.ocr_languages}, or set up Gemini, and restart the workers."
         )
-        yield Finding("text recognition", "warning", "nothing reads scans", advice)
+        return Finding(what, "warning", "none: scans and images wait as no_text", advice)
+    if recognizer.is_provider:
+        return Finding(what, "ok", recognizer.model)
+    missing = sorted(set(settings.ocr_languages.split("+")) - installed_languages())
+    advice = f"Install Tesseract's languages {', '.join(missing)}." if missing else ""
+    return Finding(what, "warning" if missing else "ok", recognizer.model, advice)

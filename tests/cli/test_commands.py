@@ -134,7 +134,16 @@ async def test_doctor_finds_everything_well_on_a_running_stack(shell: Shell) -> 
     findings = {finding["what"]: finding for finding in json.loads(ended.out)}
     assert [name for name, finding in findings.items() if finding["mark"] == "failed"] == []
     assert ended.code == 0
-    assert {"Postgres", "pgvector", "migrations", "Temporal", "queue models", "blobs", "API"} <= findings.keys()
+    assert {
+        "Postgres",
+        "pgvector",
+        "migrations",
+        "Temporal",
+        "queue models",
+        "blobs",
+        "text recognition",
+        "API",
+    } <= findings.keys()
 
 
 async def test_a_run_of_the_server_replays(shell: Shell, tmp_path: Path) -> None:
@@ -166,11 +175,14 @@ async def test_doctor_names_what_is_away_and_what_to_do(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     ended = await a_shell(
         tmp_path, CHATSPHERE_DATABASE_URL=nowhere, TEMPORAL_ADDRESS=address, CHATSPHERE_API_PORT=str(free_port()),
-        CHATSPHERE_BLOB_DIR=str(tmp_path / "blobs"),
-    ).run("doctor")  # fmt: skip
+        CHATSPHERE_BLOB_DIR=str(tmp_path / "blobs"), CHATSPHERE_OCR_LANGUAGES="none",
+    ).run("doctor", "--json")  # fmt: skip
     assert ended.code == 1
     assert "To mend: Postgres, Temporal, API." in ended.err
-    assert "CHATSPHERE_DATABASE_URL" in ended.out
+    findings = {finding["what"]: finding for finding in json.loads(ended.out)}
+    assert "CHATSPHERE_DATABASE_URL" in findings["Postgres"]["advice"]
+    assert findings["text recognition"]["mark"] == "warning"
+    assert "Tesseract" in findings["text recognition"]["advice"]
 
 
 async def test_commands_without_an_api_or_a_key_say_what_to_do(tmp_path: Path) -> None:
