@@ -5,20 +5,19 @@ the streamed answers with the citations that prove them. Nothing but HTTP.
 """
 
 import argparse
-import json
+import io
 import os
 import secrets
 import sys
 import textwrap
-from collections.abc import Iterator
-from typing import Any
 
 import httpx2
-from rich import box
-from rich.console import Console
+import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Table
-from rich.text import Text
+
+from cli.ask import citations, stream_answer
+from cli.console import err, out
+from cli.session import Json, Refused, Session, client, events
 
 QUESTIONS = ("How many books may a member borrow at the same time?", "What does a lost book cost?")
 DOCUMENT = "library-handbook.pdf"
@@ -46,8 +45,6 @@ PAGES = (
     the second floor.""",
 )
 
-console = Console(highlight=False)
-
 
 class DemoFailed(Exception):
     """The demo cannot go on. The message is for a person."""
@@ -60,51 +57,54 @@ def main() -> int:
     parser.add_argument("--url", default=default, help=f"where the API is (default {default})")
     url = parser.parse_args().url.rstrip("/")
     try:
-        with httpx2.Client(base_url=f"{url}/api/v1", timeout=60, trust_env=False) as http:
+        with client(url) as http:
             show(http)
     except httpx2.ConnectError:
         return complain(f"No API answers at {url}. Start it first in another terminal: make up")
-    except (httpx2.HTTPError, DemoFailed) as error:
+    except (httpx2.HTTPError, Refused, DemoFailed) as error:
         return complain(str(error) or type(error).__name__)
+    except typer.Exit as ended:  # the answer failed, and the reason has been printed
+        return ended.exit_code
     return 0
 
 
 def complain(sentence: str) -> int:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(sentence, style="red", markup=False)
+    err.print(sentence, style="red", markup=False)
     return 1
 
 
 def show(http: httpx2.Client) -> None:
     """Go through the whole story."""
-    email = sign_in(http)
-    say("Registered", email)
-    bot = call(http, "POST", "/bots", json={"name": "Librarian", "description": "Knows the library's handbook."})
+    session = Session(http)
+    say("Registered", sign_in(http, session))
+    bot = session.post("/bots", json={"name": "Librarian", "description": "Knows the library's handbook."})
     say("Made a bot", bot["name"])
-    document = call(
-        http, "POST", f"/bots/{bot['id']}/documents", files={"file": (DOCUMENT, make_pdf(PAGES), "application/pdf")}
-    )
+    file = (DOCUMENT, io.BytesIO(make_pdf(PAGES)), "application/pdf")
+    document = session.post(f"/bots/{bot['id']}/documents", files={"file": file})
     say("Uploaded", f"{document['name']}, {document['size_bytes']:,} bytes")
-    document = watch(http, document)
+    document = watch(http, session, document)
     say("Ready", f"{document['page_count']} pages, {document['chunk_count']} chunks")
-    conversation = call(http, "POST", f"/bots/{bot['id']}/conversations", json={})
+    conversation = session.post(f"/bots/{bot['id']}/conversations", json={})
     for question in QUESTIONS:
-        ask(http, conversation["id"], question)
+        out.print(f"\n[bold cyan]You[/]  {question}")
+        out.print("[bold green]Bot[/]  ", end="")
+        out.print(citations(stream_answer(session, conversation["id"], question)))
 
 
-def sign_in(http: httpx2.Client) -> str:
+def sign_in(http: httpx2.Client, session: Session) -> str:
     """Register somebody new, so that the demo can be shown again and again."""
     email, password = f"demo-{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
-    call(http, "POST", "/auth/register", json={"email": email, "password": password})
-    token = call(http, "POST", "/auth/token", data={"username": email, "password": password})
+    session.post("/auth/register", json={"email": email, "password": password})
+    token = session.post("/auth/token", data={"username": email, "password": password})
     http.headers["Authorization"] = f"Bearer {token['access_token']}"
     return email
 
 
-def watch(http: httpx2.Client, document: dict[str, Any]) -> dict[str, Any]:
+def watch(http: httpx2.Client, session: Session, document: Json) -> Json:
     """Show the progress events until the document is in a final state."""
     path = f"/documents/{document['id']}"
     columns = SpinnerColumn(), TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=out, transient=True) as progress:
         task = progress.add_task(document["status"], total=None)
         with http.stream("GET", f"{path}/events", headers={"Accept": "text/event-stream"}) as response:
             for _, data in events(response):
@@ -115,86 +115,15 @@ def watch(http: httpx2.Client, document: dict[str, Any]) -> dict[str, Any]:
                     completed=done.get("chunks_done") or 0,
                     total=done.get("chunks_total"),
                 )
-    document = call(http, "GET", path)
+    document = session.get(path)
     if document["status"] != "ready":
         error = document["last_error"] or {"code": document["status"], "message": "no reason was given"}
         raise DemoFailed(f"The document is {document['status']}: {error['message']} ({error['code']})")
     return document
 
 
-def ask(http: httpx2.Client, conversation: str, question: str) -> None:
-    """Print the answer as it is written, then what it stands on."""
-    console.print(f"\n[bold cyan]You[/]  {question}")
-    console.print("[bold green]Bot[/]  ", end="")
-    message: dict[str, Any] | None = None
-    body = {"content": question, "stream": True}
-    with http.stream("POST", f"/conversations/{conversation}/messages", json=body) as response:
-        for kind, data in events(response):
-            match kind:
-                case "message.delta":
-                    console.print(data["text"], end="", markup=False, soft_wrap=True)
-                case "message.reset":
-                    console.print("\n[dim](the generation starts again)[/]\n     ", end="")
-                case "message.completed":
-                    message = data["message"]
-                case "turn.failed":
-                    raise DemoFailed(data["error"]["message"])
-                case _:
-                    pass
-    console.print()
-    if message is None:
-        raise DemoFailed("The stream ended without an answer.")
-    console.print(citations(message))
-
-
-def citations(message: dict[str, Any]) -> Table | Text:
-    if not message["citations"]:
-        return Text("     no citations", style="dim")
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for name in ("", "document", "page", "quote"):
-        table.add_column(name)
-    for citation in message["citations"]:
-        marker, quote = str(citation["marker"]).strip("[]"), " ".join(citation["quote"].split())
-        table.add_row(Text(f"[{marker}]"), Text(citation["document_name"]), str(citation["page"]), Text(f"“{quote}”"))
-    return table
-
-
-def events(response: httpx2.Response) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read server-sent events: their type and their JSON."""
-    refuse(response)
-    kind, data = "message", ""
-    for line in response.iter_lines():
-        field, _, value = line.partition(": ")
-        if field == "event":
-            kind = value
-        elif field == "data":
-            data += value
-        elif not line and data:
-            yield kind, json.loads(data)
-            kind, data = "message", ""
-
-
-def call(http: httpx2.Client, method: str, path: str, **body: Any) -> dict[str, Any]:
-    response = http.request(method, path, **body)
-    refuse(response)
-    answer: dict[str, Any] = response.json()
-    return answer
-
-
-def refuse(response: httpx2.Response) -> None:
-    """Say the API's own sentence where it refuses."""
-    if not response.is_error:
-        return
-    response.read()
-    try:
-        message = response.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        message = "the answer is not ChatSphere's; does something else listen there?"
-    raise DemoFailed(f"{response.request.method} {response.request.url.path}: {response.status_code}, {message}")
-
-
 def say(what: str, detail: str) -> None:
-    console.print(f"[bold]{what:<11}[/] {detail}")
+    out.print(f"[bold]{what:<11}[/] {detail}")
 
 
 def make_pdf(pages: tuple[str, ...]) -> bytes:

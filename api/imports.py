@@ -191,7 +191,7 @@ class Received:
 
 def _require_archive(head: bytes, *, whole: bool) -> None:
     if (whole or len(head) >= HEAD_BYTES) and kind_of(head) is None:
-        raise UnsupportedFormat("The part `archive` is no .zip, .tar or .tar.gz.", param="files")
+        raise UnsupportedFormat("The part `archive` is no .zip, .tar or .tar.gz.", param="archive")
 
 
 async def _events(request: Request) -> AsyncIterator[_Event]:

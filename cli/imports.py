@@ -74,7 +74,7 @@ def _outcome(session: Session, bot: str, shown: Json) -> Outcome:
         for document in session.all(f"/bots/{bot}/documents", import_id=shown["id"], status=status)
     ]
     refused = [
-        f"{item['name']}: {item['error']['message']} ({item['error']['code']})"
+        f"{item['name']}: {item['last_error']['message']} ({item['last_error']['code']})"
         for item in (session.all(f"/imports/{shown['id']}/items", outcome="refused") if counts["refused"] else ())
     ]
     documents = counts["accepted"] + counts["duplicates"]

@@ -34,9 +34,9 @@ _IMPORT: dict[str, Any] = {
     },
     "chunks": 7260,
     "documents_per_second": 61.5,
-    "seconds_left": 9,
+    "estimated_seconds_left": 9,
     "cancel_requested": False,
-    "error": None,
+    "last_error": None,
     "workflow": {
         "id": "import/0199f0c4-b111-7c22-8d33-4e5f6a7b8c9d",
         "run_id": "0199f0c4-b333-7c22-8d33-4e5f6a7b8c9d",
@@ -83,9 +83,9 @@ class Import(Answer):
     counts: ImportCounts
     chunks: Annotated[int, Field(description="Chunks of its ready documents.")]
     documents_per_second: Annotated[float | None, Field(description="In the last half minute.")]
-    seconds_left: Annotated[int | None, Field(description="At this pace.")]
+    estimated_seconds_left: Annotated[int | None, Field(description="At this pace.")]
     cancel_requested: bool
-    error: LastError | None
+    last_error: LastError | None
     workflow: ImportWorkflow
     created_at: datetime
     updated_at: datetime
@@ -107,9 +107,9 @@ class Import(Answer):
             ),
             chunks=counts.chunks,
             documents_per_second=round(counts.rate, 1) if counts.rate else None,
-            seconds_left=round(left / counts.rate) if left and counts.rate else None,
+            estimated_seconds_left=round(left / counts.rate) if left and counts.rate else None,
             cancel_requested=row.cancel_requested_at is not None,
-            error=LastError.of(row),
+            last_error=LastError.of(row),
             workflow=workflow,
         )
 
@@ -119,11 +119,11 @@ _COUNTED = tuple(status for status in DocumentStatus if status is not DocumentSt
 
 _ITEM: dict[str, Any] = {
     "position": 17,
-    "name": "logo.png",
+    "name": "setup.exe",
     "size_bytes": 20480,
     "outcome": "refused",
     "document_id": None,
-    "error": {"code": "unsupported_format", "message": "The file is an image, which is not read."},
+    "last_error": {"code": "unsupported_format", "message": "The file is binary, of a format that is not read."},
 }
 
 
@@ -137,10 +137,10 @@ class ImportItem(Answer):
     size_bytes: int
     outcome: ItemOutcome
     document_id: UUID | None
-    error: LastError | None
+    last_error: LastError | None
 
     @classmethod
     def of(cls, row: Row[Any]) -> "ImportItem":
         """Render an item's row."""
-        plain = cls.model_fields.keys() - {"error"}
-        return cls(**{name: getattr(row, name) for name in plain}, error=LastError.of(row))
+        plain = cls.model_fields.keys() - {"last_error"}
+        return cls(**{name: getattr(row, name) for name in plain}, last_error=LastError.of(row))

@@ -71,7 +71,7 @@ async def test_a_file_that_is_refused_fails_nothing_else(owner: Caller, bot: Bot
     ]
     body = (await post(owner, bot, given)).json()
     items = (await owner.http.get(f"/api/v1/imports/{body['id']}/items", params={"order": "asc"})).json()["data"]
-    assert [(item["name"], (item["error"] or {}).get("code")) for item in items] == [
+    assert [(item["name"], (item["last_error"] or {}).get("code")) for item in items] == [
         ("a.txt", None),
         ("empty.txt", "empty_file"),
         ("page.ps", "unsupported_format"),
@@ -134,10 +134,10 @@ async def test_only_an_import_that_has_ended_is_retried(owner: Caller, bot: BotI
     assert (await owner.http.post(f"{path}/retry-failed")).json()["error"]["code"] == "invalid_state"
     await ended(engine, owner, bot, started["id"])
     shown = (await owner.http.get(path)).json()
-    assert (shown["status"], shown["error"]["code"], shown["counts"]["failed"]) == ("failed", "provider_auth", 2)
+    assert (shown["status"], shown["last_error"]["code"], shown["counts"]["failed"]) == ("failed", "provider_auth", 2)
     assert (await owner.http.post(f"{path}/cancel")).status_code == 409
     again = (await owner.http.post(f"{path}/retry-failed")).json()
-    assert (again["status"], again["error"], again["counts"]["pending"]) == ("pending", None, 2)
+    assert (again["status"], again["last_error"], again["counts"]["pending"]) == ("pending", None, 2)
 
 
 async def test_one_document_of_a_failed_import_is_retried_by_itself(

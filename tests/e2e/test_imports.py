@@ -54,7 +54,9 @@ async def test_many_files_become_ready_together_and_share_their_calls(deployed: 
     }  # fmt: skip
     assert deployed.double.calls["embed"] <= 4, "150 documents of one chunk are two calls, and one more a pack at most"
     refused = await person.get(f"/imports/{accepted['id']}/items", params={"outcome": "refused"})
-    assert [(item["name"], item["error"]["code"]) for item in refused["data"]] == [("tool.exe", "unsupported_format")]
+    assert [(item["name"], item["last_error"]["code"]) for item in refused["data"]] == [
+        ("tool.exe", "unsupported_format")
+    ]
     (twin,) = (await person.get(f"/imports/{accepted['id']}/items", params={"outcome": "duplicate"}))["data"]
     assert (await person.document(twin["document_id"]))["name"] == "note-3.md"
     listed = await person.get(f"/bots/{person.bot}/documents", params={"import_id": accepted["id"], "limit": 100})
