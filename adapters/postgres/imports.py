@@ -199,8 +199,7 @@ async def end(connection: AsyncConnection, how: EndImport, *, now: datetime) -> 
     """End the import itself; false where documents came in meanwhile, which are to be closed first."""
     if await hold(connection, how.ref) is None:
         return True
-    open_ = ingestions.c.import_id == how.ref.import_id, ingestions.c.status.in_(_PACKED)
-    if await connection.scalar(select(ingestions.c.id).where(*open_).limit(1)) is not None:
+    if (await connection.execute(_packed(how.ref).limit(1))).first() is not None:
         return False
     status = ImportStatus.CANCELLED if how.cancelled else ImportStatus.FAILED
     await _finish(
@@ -228,16 +227,18 @@ async def _requeue(connection: AsyncConnection, ref: ImportRef, *, now: datetime
     await connection.execute(update(ingestions).where(*stray, ingestions.c.document_id.in_(ids)).values(again))
 
 
-async def _lock_packed(connection: AsyncConnection, ref: ImportRef, *, limit: int) -> list[Row[Any]]:
-    query = (
+def _packed(ref: ImportRef) -> Select[Any]:
+    """Choose what waits for a pack or is in one. What is being deleted is its purge's, which may wait for this end."""
+    return (
         select(documents.c.id, ingestions.c.id.label("ingestion_id"))
         .join_from(ingestions, documents, documents.c.current_ingestion_id == ingestions.c.id)
         .where(ingestions.c.import_id == ref.import_id, ingestions.c.status.in_(_PACKED))
         .where(documents.c.status != DocumentStatus.DELETING)
-        .order_by(documents.c.id)
-        .limit(limit)
-        .with_for_update(of=documents)
     )
+
+
+async def _lock_packed(connection: AsyncConnection, ref: ImportRef, *, limit: int) -> list[Row[Any]]:
+    query = _packed(ref).order_by(documents.c.id).limit(limit).with_for_update(of=documents)
     return list(await connection.execute(query))
 
 

@@ -233,6 +233,20 @@ async def test_a_document_that_is_deleted_while_its_pack_is_embedded_leaves_noth
     assert await bench.document(out) is None
 
 
+async def test_an_import_ends_although_documents_of_it_are_being_deleted(bench: PackBench) -> None:
+    entries = await bench.accept(*TEXTS)
+    await bench.claim()
+    async with transaction(bench.engine) as connection:
+        going = tables.documents.c.id.in_([entry.document_id for entry in entries[:3]])
+        await connection.execute(update(tables.documents).where(going).values(status="deleting"))
+    async with asyncio.timeout(60):
+        await bench.run(
+            bench.imports.end, EndImport(ref=bench.ref, cancelled=True, code="cancelled", message="Cancelled.")
+        )
+    assert await bench.statuses(entries) == ["deleting"] * 3 + ["cancelled"] * 4
+    assert (await bench.row()).status == "cancelled"
+
+
 async def test_a_new_version_takes_a_document_out_of_its_pack(bench: PackBench) -> None:
     entries = await bench.accept(*TEXTS)
     await bench.claim()
