@@ -58,7 +58,8 @@ class Unpacking:
                 with tempfile.TemporaryDirectory(prefix="chatsphere-unpack-", ignore_cleanup_errors=True) as folder:
                     first = await self._unpack(ref, Path(folder), first)
                 async with transaction(self._engine) as connection:
-                    await imports.unpacked(connection, ref, now=self._now())
+                    if not await imports.unpacked(connection, ref, now=self._now()):
+                        raise _closed()  # whoever takes the import up again needs the archive
             await self._blobs.delete_prefix(blobs.archive_prefix(ref.import_id))
         return Unpacked(items=first)
 

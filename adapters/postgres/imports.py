@@ -116,10 +116,12 @@ async def hold(connection: AsyncConnection, ref: ImportRef) -> Row[Any] | None:
     return (await connection.execute(query.with_for_update())).one_or_none()
 
 
-async def unpacked(connection: AsyncConnection, ref: ImportRef, *, now: datetime) -> None:
-    """Record that every member of the archive is an item."""
-    await hold(connection, ref)
+async def unpacked(connection: AsyncConnection, ref: ImportRef, *, now: datetime) -> bool:
+    """Record that every member of the archive is an item; false, and nothing changed, where the import has ended."""
+    if await hold(connection, ref) is None:
+        return False
     await _set(connection, ref, {"archive": False, "status": ImportStatus.RUNNING, "updated_at": now})
+    return True
 
 
 async def next_position(connection: AsyncConnection, import_id: ImportId) -> int:

@@ -278,11 +278,13 @@ async def _without(connection: AsyncConnection, document: Row[Any], end: CloseIn
 
 
 async def _successor(connection: AsyncConnection, ref: IngestionRef, document: Row[Any]) -> IngestionRef | None:
-    """Find what waits for the same workflow id: a newer version, or this one taken up again."""
+    """Find what waits for the same workflow id: a newer version, or this one taken up again; not by an import."""
     if document.status == DocumentStatus.DELETING:
         return None
     query = select(ingestions.c.id, ingestions.c.epoch).where(
-        ingestions.c.id == document.current_ingestion_id, ingestions.c.status == IngestionStatus.PENDING
+        ingestions.c.id == document.current_ingestion_id,
+        ingestions.c.status == IngestionStatus.PENDING,
+        ingestions.c.import_id.is_(None),
     )
     row = (await connection.execute(query)).one_or_none()
     if row is None or (row.id, row.epoch) == (ref.ingestion_id, ref.epoch):

@@ -58,6 +58,7 @@ async def release_strays(
         select(ingestions.c.id, ingestions.c.owner_id, ingestions.c.bot_id, ingestions.c.import_id)
         .where(ingestions.c.import_id.is_not(None), ingestions.c.updated_at < before, ended)
         .where(ingestions.c.status.in_((IngestionStatus.PENDING, IngestionStatus.RUNNING)))
+        .order_by(ingestions.c.document_id)  # they are locked one by one, in the order that everybody keeps
         .limit(limit)
     )
     released: list[IngestionRef] = []

@@ -1,6 +1,9 @@
 """Packs beside whoever ends, cancels or deletes at the same moment: what was decided first stands."""
 
 import asyncio
+import io
+import zipfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +11,20 @@ import pytest
 from sqlalchemy import Row, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from activities.unpacking import Unpacking
+from adapters.archives import ArchiveLimits
 from adapters.blobs import FolderBlobStore
 from adapters.clock import now
-from adapters.postgres import pack_chunks, packs, tables
+from adapters.postgres import import_requests, imports, ingestions, pack_chunks, packs, tables
 from adapters.postgres.engine import transaction
 from adapters.postgres.import_items import Entry
 from adapters.postgres.pack_chunks import Publishable
 from adapters.temporal.client import ensure_search_attributes
+from domain.blobs import archive_key, import_prefix
 from domain.documents import IngestionRef
-from domain.steps import EndImport
-from tests.activities.pack_steps import BATCH, LineExtractor, PackBench
+from domain.errors import IngestionClosed
+from domain.steps import Closed, CloseIngestion, EndImport, ImportRef
+from tests.activities.pack_steps import BATCH, LineExtractor, PackBench, large
 from tests.fakes import WordEmbedder
 from tests.rows import a_home
 from tests.servers import TemporalServer
@@ -92,3 +99,52 @@ async def test_a_document_that_is_cancelled_as_a_pack_is_chosen_stays_cancelled(
     claimed = await bench.claim()
     assert claimed.documents == 1
     assert await bench.statuses([first, second]) == ["pending", "processing"]
+
+
+class LateUnpacking(Unpacking):
+    """Its import ends before it has written down that all is unpacked, as where its run was terminated."""
+
+    bench: PackBench
+
+    async def _unpack(self, ref: ImportRef, folder: Path, first: int) -> int:
+        items = await super()._unpack(ref, folder, first)
+        how = EndImport(ref=ref, cancelled=False, code="workflow_lost", message="Stopped.")
+        await self.bench.run(self.bench.imports.end, how)
+        return items
+
+
+async def test_an_import_that_ended_while_its_last_file_was_unpacked_stays_ended_and_keeps_its_archive(
+    bench: PackBench,
+) -> None:
+    async def archive() -> AsyncIterator[bytes]:
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as file:
+            file.writestr("note.txt", TEXT)
+        yield content.getvalue()
+
+    await bench.blobs.put(archive_key(bench.ref.import_id), archive())
+    async with transaction(bench.engine) as connection:
+        await imports.add(connection, bench.ref, name="Import", archive=True)
+    await bench.run(bench.imports.begin, bench.ref)
+    late = LateUnpacking(bench.engine, bench.blobs, ArchiveLimits(files=10, file_bytes=10_000, total_bytes=10_000), now)
+    late.bench = bench
+    with pytest.raises(IngestionClosed):
+        await bench.run(late.unpack, bench.ref)
+    assert (await bench.row()).status == "failed"
+    assert [name async for name, _ in bench.blobs.folders(import_prefix(bench.ref.import_id))] == ["upload"]
+
+
+async def test_a_run_that_hears_late_of_its_cancel_does_not_take_what_an_import_retries(bench: PackBench) -> None:
+    (entry,) = await bench.accept(TEXT, size=large())
+    assert (await bench.claim()).documents == 0
+    row = await bench.ingestion(entry)
+    ref = IngestionRef(
+        owner_id=bench.home.owner_id, bot_id=bench.home.bot_id,
+        document_id=entry.document_id, ingestion_id=entry.ingestion_id, epoch=row.epoch,
+    )  # fmt: skip
+    await bench.run(bench.imports.end, EndImport(ref=bench.ref, cancelled=True, code="cancelled", message="Cancelled."))
+    assert await bench.statuses([entry]) == ["cancelled"]
+    async with transaction(bench.engine) as connection:
+        await import_requests.retry_failed(connection, bench.home.owner_id, bench.ref.import_id, now=now())
+        told = CloseIngestion(ref=ref, cancelled=True, code="cancelled", message="Cancelled.")
+        assert await ingestions.close(connection, told, now=now()) == Closed(successor=None)
