@@ -23,6 +23,7 @@ from adapters.postgres.packs import Packed
 from domain import blobs, steps
 from domain.chunking import split
 from domain.chunks import Page, PlannedChunk
+from domain.errors import NotFound
 from domain.ids import IngestionId
 from domain.imports import PACKED_CHUNKS
 from domain.ingestion import Plan
@@ -99,7 +100,8 @@ class PackReading:
 
     async def _read(self, group: Sequence[Packed], folder: Path) -> AsyncIterator[PackedPlan]:
         """Read what can be read. The document that a process died of is left out, and the rest tried in another."""
-        left = [(each, await self._job(each, folder)) for each in group]
+        jobs = [(each, await self._job(each, folder)) for each in group]
+        left = [(each, job) for each, job in jobs if job is not None]
         while left:
             results = await self._extractor.extract_together([job for _, job in left])
             done = results.index(None) if None in results else len(results)
@@ -111,9 +113,14 @@ class PackReading:
                     log.info("released_from_pack", document_id=str(each.ref.document_id), code=result.code)
             left = left[done + 1 :]
 
-    async def _job(self, each: Packed, folder: Path) -> ExtractionJob:
+    async def _job(self, each: Packed, folder: Path) -> ExtractionJob | None:
+        """None where the bytes are gone: the document was deleted since the pack was looked up."""
         ref = each.ref
-        source = await self._blobs.fetch(blobs.source_key(ref.document_id, ref.ingestion_id), folder)
+        try:
+            source = await self._blobs.fetch(blobs.source_key(ref.document_id, ref.ingestion_id), folder)
+        except NotFound as error:
+            log.info("released_from_pack", document_id=str(ref.document_id), code=error.code)
+            return None
         target = folder / f"{ref.ingestion_id}.jsonl"
         return ExtractionJob(
             source=source, target=target, format=each.format, limits=self._limits, encoding=each.encoding

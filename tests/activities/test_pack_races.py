@@ -15,12 +15,13 @@ from activities.unpacking import Unpacking
 from adapters.archives import ArchiveLimits
 from adapters.blobs import FolderBlobStore
 from adapters.clock import now
-from adapters.postgres import import_requests, imports, ingestions, pack_chunks, packs, tables
+from adapters.postgres import document_requests, import_requests, imports, ingestions, pack_chunks, packs, tables
 from adapters.postgres.engine import transaction
 from adapters.postgres.import_items import Entry
 from adapters.postgres.pack_chunks import Publishable
+from adapters.postgres.packs import Packed
 from adapters.temporal.client import ensure_search_attributes
-from domain.blobs import archive_key, import_prefix
+from domain.blobs import archive_key, document_prefix, import_prefix
 from domain.documents import IngestionRef
 from domain.errors import IngestionClosed
 from domain.steps import Closed, CloseIngestion, EndImport, ImportRef
@@ -148,3 +149,25 @@ async def test_a_run_that_hears_late_of_its_cancel_does_not_take_what_an_import_
         await import_requests.retry_failed(connection, bench.home.owner_id, bench.ref.import_id, now=now())
         told = CloseIngestion(ref=ref, cancelled=True, code="cancelled", message="Cancelled.")
         assert await ingestions.close(connection, told, now=now()) == Closed(successor=None)
+
+
+async def test_a_document_that_is_deleted_before_it_is_read_leaves_the_others_in_their_pack(
+    bench: PackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, *others = await bench.accept(*(f"{TEXT} It is number {n}." for n in range(3)))
+    await bench.claim()
+    seen = packs.documents_of
+
+    async def deleted_since(*given: Any) -> list[Packed]:
+        found = await seen(*given)
+        async with transaction(bench.engine) as connection:
+            await document_requests.delete(connection, bench.home.owner_id, gone.document_id, now=now())
+        await bench.blobs.delete_prefix(document_prefix(gone.document_id))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packs, "documents_of", deleted_since)
+        planned = await bench.read()
+    assert (planned.documents, planned.released) == (2, 0)
+    await bench.embed(planned)
+    await bench.whole(others)
