@@ -30,6 +30,10 @@ demo: $(INSTALLED) ## Against a running `make up`: upload a PDF, ask, see the an
 test: lint ## Every guard and every test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+.PHONY: test-ui
+test-ui: $(INSTALLED) ## In a real browser against the real Temporal Web UI; needs chromium (SCREENSHOTS=1 takes the runbook's pictures)
+	SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest tests/ui
+
 .PHONY: lint
 lint: $(INSTALLED) ## Style, layers and types
 	$(BIN)/ruff check .

@@ -144,7 +144,7 @@ class Deployment:
 
 
 @contextlib.asynccontextmanager
-async def deployment(*, provider: str = "gemini", **settings: str) -> AsyncIterator[Deployment]:
+async def deployment(*, provider: str = "gemini", ui: bool = False, **settings: str) -> AsyncIterator[Deployment]:
     """A migrated database, a Temporal server, the stand-in for Gemini, a worker and an API process."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(scratch_folder("deployment"))
@@ -152,7 +152,7 @@ async def deployment(*, provider: str = "gemini", **settings: str) -> AsyncItera
         double.keep_requests = False
         # What was committed must outlive a Postgres that is killed, as it does in a deployment.
         postgres = await stack.enter_async_context(servers.postgres_server(synchronous_commit="on"))
-        temporal = await stack.enter_async_context(servers.temporal_server())
+        temporal = await stack.enter_async_context(servers.temporal_server(ui=ui))
         database = postgres.url(await servers.migrated_template(postgres))
         ours = {
             "DATABASE_URL": database,
