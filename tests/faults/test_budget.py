@@ -17,7 +17,7 @@ WINDOW, ALLOWED = 5.0, 12 + 18
 @pytest_asyncio.fixture(scope="module")
 async def limited() -> AsyncIterator[Deployment]:
     settings = {"CHUNK_CHARACTERS": "200", "CHUNK_OVERLAP": "20", "EMBEDDING_REQUESTS_PER_MINUTE": str(LIMIT)}
-    async with deployment(**settings) as deployed:
+    async with deployment(ui=False, **settings) as deployed:
         await deployed.worker()
         yield deployed
 
