@@ -15,8 +15,10 @@ FROM_FILES = 20
 
 _FILES, _BYTES = 500, 200 << 20  # of one request
 _POLL = 0.5  # seconds
+_POLL_EARLIER = 2.0  # of documents that earlier imports brought: a list of each status
 _FINAL = frozenset({"complete", "failed", "cancelled"})
 _UNREADY = ("needs_attention", "failed", "cancelled")
+_UNDER_WAY = ("pending", "processing")
 
 
 def ingest_together(session: Session, bot: str, files: Sequence[Path], progress: Progress, *, wait: bool) -> Outcome:
@@ -31,7 +33,7 @@ def ingest_together(session: Session, bot: str, files: Sequence[Path], progress:
         started = _watch(session, started, progress, task)
     outcome = Outcome()
     for each in started:
-        outcome += _outcome(session, bot, each)
+        outcome += _outcome(session, bot, each, wait=wait)
     return outcome
 
 
@@ -65,7 +67,7 @@ def _watch(session: Session, started: Sequence[Json], progress: Progress, task: 
         time.sleep(_POLL)
 
 
-def _outcome(session: Session, bot: str, shown: Json) -> Outcome:
+def _outcome(session: Session, bot: str, shown: Json, *, wait: bool) -> Outcome:
     counts = shown["counts"]
     unready = [
         document
@@ -73,10 +75,29 @@ def _outcome(session: Session, bot: str, shown: Json) -> Outcome:
         if counts[status]
         for document in session.all(f"/bots/{bot}/documents", import_id=shown["id"], status=status)
     ]
+    twins = _duplicates(session, shown)
+    while wait and twins and _those_of(session, bot, twins, _UNDER_WAY):
+        time.sleep(_POLL_EARLIER)
+    waiting = {document["id"]: document for document in _those_of(session, bot, twins, _UNREADY)} if twins else {}
+    known = {document["id"] for document in unready}
+    unready += [document for id_, document in waiting.items() if id_ not in known]
     refused = [
         f"{item['name']}: {item['last_error']['message']} ({item['last_error']['code']})"
         for item in (session.all(f"/imports/{shown['id']}/items", outcome="refused") if counts["refused"] else ())
     ]
     documents = counts["accepted"] + counts["duplicates"]
-    ready = counts["ready"] + counts["duplicates"]
+    ready = counts["ready"] + sum(id_ not in waiting for id_ in twins)
     return Outcome(documents=documents, ready=ready, chunks=shown["chunks"], unready=unready, refused=refused)
+
+
+def _duplicates(session: Session, shown: Json) -> list[str]:
+    """Name the documents that files were the same as, once for each such file."""
+    if not shown["counts"]["duplicates"]:
+        return []
+    return [item["document_id"] for item in session.all(f"/imports/{shown['id']}/items", outcome="duplicate")]
+
+
+def _those_of(session: Session, bot: str, ids: Sequence[str], statuses: Sequence[str]) -> list[Json]:
+    wanted = set(ids)
+    listed = (session.all(f"/bots/{bot}/documents", status=status) for status in statuses)
+    return [document for documents in listed for document in documents if document["id"] in wanted]

@@ -122,11 +122,12 @@ async def test_many_files_go_in_packs_and_each_that_does_not_says_why(shell: She
     (tmp_path / "note-twin.txt").write_text("Note 3: the drawer 3 opens with key 21.")
     (tmp_path / "empty.txt").touch()
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing else")
-    ended = await shell.run("ingest", str(tmp_path), "--bot", "Notes")
-    assert "25 of 26 documents are ready" in ended.out, ended.out + ended.err
-    assert "corrupt_file" in ended.out
-    assert "empty.txt" in ended.out
-    assert ended.code == 1
+    for _ in range(2):  # the second time all of it is there, and what is wrong is wrong still
+        ended = await shell.run("ingest", str(tmp_path), "--bot", "Notes")
+        assert "25 of 26 documents are ready" in ended.out, ended.out + ended.err
+        assert "corrupt_file" in ended.out
+        assert "empty.txt" in ended.out
+        assert ended.code == 1
 
 
 async def test_doctor_finds_everything_well_on_a_running_stack(shell: Shell) -> None:
