@@ -37,7 +37,8 @@ class Settings(BaseSettings):
     fetch_allowed_networks: str = ""
     crawl_delay_seconds: float = Field(default=0.5, ge=0, le=60)  # between two requests to a site
     import_max_bytes: int = Field(default=2 << 30, ge=1)  # all files together, and what an archive unpacks to
-    import_max_files: int = Field(default=10_000, ge=1)
+    # Their rows are written by one statement, which takes 32,767 values at most.
+    import_max_files: int = Field(default=10_000, ge=1, le=25_000)
     access_token_lifetime: timedelta = timedelta(minutes=30)
     refresh_token_lifetime: timedelta = timedelta(days=30)
 
