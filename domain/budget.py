@@ -8,8 +8,11 @@ other's line.
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import ceil
 
 MINUTE = timedelta(minutes=1)
+MICROSECONDS = 60_000_000
+"""Of a minute."""
 
 # A tenth of a minute's requests may go at once, of which ingestion leaves half. Two is the least:
 # one for ingestion, one for chat.
@@ -87,7 +90,10 @@ def share_of(limits: Limits, *, tokens: int, urgent: bool) -> Share:
     if limits.requests is not None:
         burst = max(_LEAST_BURST, int(limits.requests / _BURST))
         # The burst is part of the minute: no sixty seconds see more than the limit.
-        request_cost = MINUTE / max(limits.requests - (burst - 1), limits.requests / 2)
+        # Rounded up: a microsecond too little, 28 times, lets one more into the minute.
+        request_cost = timedelta(
+            microseconds=ceil(MICROSECONDS / max(limits.requests - (burst - 1), limits.requests / 2))
+        )
         request_tolerance = request_cost * (burst - 1 if urgent else burst - 1 - burst // 2)
     token_cost, token_tolerance = timedelta(0), None
     if limits.tokens is not None:

@@ -253,10 +253,11 @@ async def test_a_parser_that_crashes_gives_way_to_the_second_reader(
     task = asyncio.create_task(extractor.extract(job, ignore))
     zygote = await zygote_pid()
     [first] = await children_of(zygote)
+    # Without a pause in between: the second reader is not asked before the file is there.
     os.kill(first, signal.SIGSEGV)
-    await gone(first)
-    source.unlink(missing_ok=True)
+    source.unlink()
     source.write_bytes(a_pdf(["Read by the second"]))
+    await gone(first)
     assert await task == ExtractedText(1, len("Read by the second"))
 
 

@@ -57,7 +57,10 @@ async def test_an_upload_is_accepted_stored_and_started(owner: Caller, blobs: Pa
     assert (document["status"], document["stage"], document["version"]) == ("pending", "queued", 1)
     assert (document["content_type"], document["size_bytes"]) == ("application/pdf", len(PDF))
     assert document["sha256"] == hashlib.sha256(PDF).hexdigest()
-    assert document["progress"] == {"pages_done": 0, "pages_total": None, "chunks_done": 0, "chunks_total": None}
+    assert document["progress"] == {
+        "pages_done": 0, "pages_total": None, "chunks_done": 0, "chunks_total": None,
+        "per_second": None, "estimated_seconds_left": None,
+    }  # fmt: skip
     assert [path.read_bytes() for path in stored(blobs)] == [PDF]
     run = await temporal.get_workflow_handle(f"ingest/{document['id']}").describe()
     assert run.workflow_type == "IngestDocument"
