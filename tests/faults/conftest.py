@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
+from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import open_engine
+from adapters.postgres.tables import provider_budgets
 from tests.gemini_double import GeminiDouble
 from tests.person import Person
 from tests.processes import Api, Deployment, Worker, deployment
@@ -20,8 +22,11 @@ async def deployed() -> AsyncIterator[Deployment]:
 
 
 @pytest_asyncio.fixture
-async def double(deployed: Deployment) -> GeminiDouble:
+async def double(deployed: Deployment, rows: AsyncEngine) -> GeminiDouble:
+    """A provider that is well, and of whose refusals to other tests nobody knows any more."""
     deployed.double.reset()
+    async with rows.begin() as connection:
+        await connection.execute(delete(provider_budgets))
     return deployed.double
 
 
