@@ -82,6 +82,7 @@ def test_an_archive_is_known_by_its_parts_whatever_its_name(content: bytes, form
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "a.xlsx", EncryptedFile),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"), "a", EncryptedFile),
     ],
+    ids=["files", "files called docx", "cut off", "a drawing", "doc", "locked xlsx", "locked"],
 )
 def test_an_archive_that_is_no_document_is_refused(content: bytes, name: str, error: type[DomainError]) -> None:
     with pytest.raises(error):
