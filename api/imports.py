@@ -3,14 +3,13 @@
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
 
 from adapters.archives import HEAD_BYTES, ArchiveLimits, kind_of
 from adapters.postgres.import_items import Entry
+from api.multipart import FormReader, Part, boundary_of, broken_form
 from api.uploads import NAME_LENGTH, clean_name
 from domain.blobs import archive_key, document_prefix, import_prefix, source_key
 from domain.errors import DomainError, InvalidRequest, PayloadTooLarge, UnsupportedFormat
@@ -21,64 +20,31 @@ from domain.ports import BlobStore
 _FIELD_BYTES = 4 * NAME_LENGTH + 1
 
 
-@dataclass(slots=True)
-class _Part:
-    """A part of the form, as its headers say."""
-
-    name: str = ""
-    filename: str | None = None
-    content_type: str | None = None
-
-
 class _End:
     """The end of a part."""
 
 
-_Event = _Part | bytes | _End
+_Event = Part | bytes | _End
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(FormReader):
     """Turns the request's bytes into parts, pieces and ends of parts, in order."""
 
-    events: deque[_Event] = field(default_factory=deque)
-    ended: bool = False
-    _part: _Part = field(default_factory=_Part)
-    _header: bytearray = field(default_factory=bytearray)
-    _value: bytearray = field(default_factory=bytearray)
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: deque[_Event] = deque()
 
-    def parser(self, boundary: bytes) -> MultipartParser:
-        return MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
-                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
-                "on_header_end": self._end_header,
-                "on_headers_finished": lambda: self.events.append(self._part),
-                "on_part_data": lambda data, start, end: self.events.append(bytes(data[start:end])),
-                "on_part_end": lambda: self.events.append(_End()),
-                "on_end": self._end,
-            },
-        )
+    def begin_part(self) -> None:
+        """Tell of the part."""
+        self.events.append(self.part)
 
-    def _begin(self) -> None:
-        self._part = _Part()
+    def take(self, data: bytes) -> None:
+        """Tell of the piece."""
+        self.events.append(data)
 
-    def _end_header(self) -> None:
-        name, value = bytes(self._header).lower(), bytes(self._value)
-        self._header.clear()
-        self._value.clear()
-        if name == b"content-disposition":
-            _, options = parse_options_header(value)
-            self._part.name = options.get(b"name", b"").decode("utf-8", "replace")
-            if b"filename" in options:
-                self._part.filename = options[b"filename"].decode("utf-8", "replace")
-        elif name == b"content-type":
-            self._part.content_type = value.decode("latin-1")
-
-    def _end(self) -> None:
-        self.ended = True
+    def end_part(self) -> None:
+        """Tell of the end."""
+        self.events.append(_End())
 
 
 class Received:
@@ -117,13 +83,13 @@ class Received:
         """Read the whole form. Raises `InvalidRequest`, `PayloadTooLarge`, `UnsupportedFormat`."""
         events = _events(request)
         async for event in events:
-            if not isinstance(event, _Part):
-                raise _broken_form()
+            if not isinstance(event, Part):
+                raise broken_form(param="files")
             await self._part(event, _bytes(events))
         if (self.archive is None) == (not self.entries):
             raise InvalidRequest("Send parts `files`, which are files, or one part `archive`.", param="files")
 
-    async def _part(self, part: _Part, content: AsyncIterator[bytes]) -> None:
+    async def _part(self, part: Part, content: AsyncIterator[bytes]) -> None:
         if part.name == "name" and part.filename is None and self._name is None:
             self._name = await _field(content)
             self._sha.update(f"name\0{self._name}\0".encode())
@@ -137,7 +103,7 @@ class Received:
                 "The form takes parts `files` or one part `archive`, and one part `name`.", param="files"
             )
 
-    async def _file(self, part: _Part, content: AsyncIterator[bytes]) -> None:
+    async def _file(self, part: Part, content: AsyncIterator[bytes]) -> None:
         if len(self.entries) >= self._limits.files:
             raise PayloadTooLarge(f"An import takes {self._limits.files} files at most.", param="files")
         name = name_of(part.filename or "")
@@ -195,21 +161,18 @@ def _require_archive(head: bytes, *, whole: bool) -> None:
 
 
 async def _events(request: Request) -> AsyncIterator[_Event]:
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    boundary = options.get(b"boundary")
-    if kind != b"multipart/form-data" or not boundary:
-        raise InvalidRequest("Send the files as multipart/form-data.", param="files")
+    boundary = boundary_of(request.headers.get("content-type", ""), param="files")
     reader = _Reader()
     parser = reader.parser(boundary)
     async for data in request.stream():
         try:
             parser.write(data)
         except FormParserError as error:
-            raise _broken_form() from error
+            raise broken_form(param="files") from error
         while reader.events:
             yield reader.events.popleft()
     if not reader.ended:
-        raise _broken_form()
+        raise broken_form(param="files")
 
 
 async def _bytes(events: AsyncIterator[_Event]) -> AsyncIterator[bytes]:
@@ -218,9 +181,9 @@ async def _bytes(events: AsyncIterator[_Event]) -> AsyncIterator[bytes]:
         if isinstance(event, _End):
             return
         if not isinstance(event, bytes):
-            raise _broken_form()
+            raise broken_form(param="files")
         yield event
-    raise _broken_form()
+    raise broken_form(param="files")
 
 
 async def _field(content: AsyncIterator[bytes]) -> str:
@@ -233,7 +196,3 @@ async def _field(content: AsyncIterator[bytes]) -> str:
         return clean_name(kept.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InvalidRequest("The name is not UTF-8.", param="name") from error
-
-
-def _broken_form() -> InvalidRequest:
-    return InvalidRequest("The multipart form is broken or ends too early.", param="files")

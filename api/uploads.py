@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser
 
 from adapters.postgres.uploads import Upload
 from api.body_limit import too_large
+from api.multipart import FormReader, Part, boundary_of, broken_form
 from domain.blobs import source_key
 from domain.documents import Format, SourceType
 from domain.encodings import canonical
@@ -27,55 +28,17 @@ _TRUE, _FALSE = frozenset({"true", "1"}), frozenset({"false", "0", ""})
 _UNPRINTABLE = re.compile(r"[\x01-\x1f\x7f]")
 
 
-@dataclass(slots=True)
-class _Part:
-    name: str = ""
-    filename: str | None = None
-    content_type: str | None = None
-
-
-@dataclass(slots=True)
-class _Form:
+class _Form(FormReader):
     """Collects what the parser calls back with: the file's bytes to pass on, the fields to keep."""
 
-    part: _Part = field(default_factory=_Part)
-    file: _Part | None = None
-    fields: dict[str, bytearray] = field(default_factory=dict)
-    passing: bytearray = field(default_factory=bytearray)
-    ended: bool = False
-    _header: bytearray = field(default_factory=bytearray)
-    _value: bytearray = field(default_factory=bytearray)
+    def __init__(self) -> None:
+        super().__init__()
+        self.file: Part | None = None
+        self.fields: dict[str, bytearray] = {}
+        self.passing = bytearray()
 
-    def parser(self, boundary: bytes) -> MultipartParser:
-        return MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
-                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
-                "on_header_end": self._end_header,
-                "on_headers_finished": self._end_headers,
-                "on_part_data": self._data,
-                "on_end": self._end,
-            },
-        )
-
-    def _begin(self) -> None:
-        self.part = _Part()
-
-    def _end_header(self) -> None:
-        name, value = bytes(self._header).lower(), bytes(self._value)
-        self._header.clear()
-        self._value.clear()
-        if name == b"content-disposition":
-            _, options = parse_options_header(value)
-            self.part.name = options.get(b"name", b"").decode("utf-8", "replace")
-            if b"filename" in options:
-                self.part.filename = options[b"filename"].decode("utf-8", "replace")
-        elif name == b"content-type":
-            self.part.content_type = value.decode("latin-1")
-
-    def _end_headers(self) -> None:
+    def begin_part(self) -> None:
+        """Take one file, and each field once."""
         part = self.part
         if part.name == "file" and part.filename is not None:
             if self.file is not None:
@@ -88,17 +51,15 @@ class _Form:
                 f"The form takes one part `file`, which is a file, and one part each of {_TAKEN}.", param="file"
             )
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
+    def take(self, data: bytes) -> None:
+        """Pass the file's bytes on; keep a field's, as long as it is short."""
         if self.part is self.file:
-            self.passing += data[start:end]
+            self.passing += data
             return
         kept = self.fields[self.part.name]
-        kept += data[start:end]
+        kept += data
         if len(kept) > _FIELD_BYTES:
             raise _bad_flag(self.part.name) if self.part.name == "keep_text_pages" else bad_name()
-
-    def _end(self) -> None:
-        self.ended = True
 
 
 @dataclass(slots=True)
@@ -134,15 +95,12 @@ async def receive(
     request: Request, blobs: BlobStore, document: DocumentId, ingestion: IngestionId, *, limit: int
 ) -> Upload:
     """Store the form's file under the version's key. Raises for what is not taken, before the rest is read."""
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    boundary = options.get(b"boundary")
-    if kind != b"multipart/form-data" or not boundary:
-        raise InvalidRequest("Send the file as multipart/form-data.", param="file")
+    boundary = boundary_of(request.headers.get("content-type", ""), param="file")
     form, intake = _Form(), _Intake(limit)
     try:
         await blobs.put(source_key(document, ingestion), _file_bytes(request, form.parser(boundary), form, intake))
     except FormParserError as error:
-        raise _broken_form() from error
+        raise broken_form(param="file") from error
     assert intake.found is not None  # noqa: S101  (the stream ends with a detection)
     assert form.file is not None  # noqa: S101  (and with a file)
     format_, content_type = intake.found
@@ -168,7 +126,7 @@ async def _file_bytes(request: Request, parser: MultipartParser, form: _Form, in
             intake.take(passed, form)
             yield passed
     if not form.ended:
-        raise _broken_form()
+        raise broken_form(param="file")
     intake.detect(form)
     _name(form)  # a bad name is refused before the bytes are kept
     _encoding(form, intake)
@@ -184,10 +142,6 @@ def _flag(form: _Form, name: str) -> bool:
 
 def _bad_flag(name: str) -> InvalidRequest:
     return InvalidRequest(f"{name} is true or false.", param=name)
-
-
-def _broken_form() -> InvalidRequest:
-    return InvalidRequest("The multipart form is broken or ends too early.", param="file")
 
 
 def bad_name() -> InvalidRequest:

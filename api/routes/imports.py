@@ -7,7 +7,6 @@ from uuid import UUID
 import structlog
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import Row
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -15,9 +14,9 @@ from adapters.clock import now
 from adapters.ids import new_id
 from adapters.postgres import bots, import_items, import_requests, imports
 from adapters.postgres.engine import transaction
-from adapters.postgres.notifications import wait_for
 from adapters.temporal.runs import cancel_run, start_import
 from adapters.wiring import Adapters, archive_limits
+from api import watching
 from api.dependencies import AdaptersDep, Reader, SettingsDep, TransactionDep, Writer
 from api.errors import responses
 from api.idempotency import OnceDep, Replay
@@ -27,10 +26,11 @@ from api.schemas.base import ListOf
 from api.schemas.imports import Import, ImportItem, ImportWorkflow
 from api.starting import started
 from api.streaming import event_stream
+from api.watching import Subject
 from domain.blobs import document_prefix
-from domain.errors import DomainError, NotFound
+from domain.errors import DomainError
 from domain.ids import BotId, ImportId, UserId
-from domain.imports import FINAL, ImportStatus, ItemOutcome, Taken
+from domain.imports import FINAL, ItemOutcome, Taken
 from domain.runs import import_run
 from domain.steps import ImportRef
 
@@ -68,7 +68,6 @@ event: import.progress
 data: {"id":"0199f0c4-b111-7c22-8d33-4e5f6a7b8c9d","status":"running","counts":{"files":1200,"ready":660}}
 
 """
-_POLL = 2.0  # covers a notification that was lost
 _ERRORS = responses(400, 401, 403, 404, 409)
 
 
@@ -208,33 +207,13 @@ async def watch_import(
     return event_stream(watch(adapters, user.id, ImportId(import_id), settings.temporal_ui_url))
 
 
-async def watch(adapters: Adapters, owner: UserId, import_id: ImportId, ui: str) -> AsyncIterator[ServerSentEvent]:
+def watch(adapters: Adapters, owner: UserId, import_id: ImportId, ui: str) -> AsyncIterator[ServerSentEvent]:
     """Yield the import as it is, each change, and end with a final state."""
-    shown = ""
-    async with adapters.notifications.subscribe("imports", import_id) as wake:
-        while True:
-            wake.clear()
-            try:
-                async with transaction(adapters.engine) as connection:
-                    state = await _shown(adapters, connection, owner, import_id, ui)
-            except NotFound:
-                yield ServerSentEvent(event="import.deleted", data=f'{{"id":"{import_id}"}}')
-                return
-            except (SQLAlchemyError, OSError, TimeoutError) as error:
-                # The reader stays on while the database is away.
-                log.warning("watch_interrupted", error=type(error).__name__)
-            else:
-                data = state.model_dump_json()
-                if data != shown:
-                    yield ServerSentEvent(event=_event(state.status), data=data)
-                    shown = data
-                if state.status in FINAL:
-                    return
-            await wait_for(wake, _POLL)
 
+    async def read(connection: AsyncConnection) -> Import:
+        return await _shown(adapters, connection, owner, import_id, ui)
 
-def _event(status: ImportStatus) -> str:
-    return f"import.{status}" if status in FINAL else "import.progress"
+    return watching.watch(adapters, Subject("import", "imports", import_id, read, FINAL))
 
 
 async def _shown(

@@ -7,17 +7,17 @@ from uuid import UUID
 import structlog
 from fastapi import APIRouter
 from sqlalchemy import Row
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from temporalio.service import RPCError
 
 from adapters.clock import now
 from adapters.postgres import document_requests, documents
 from adapters.postgres.engine import transaction
-from adapters.postgres.notifications import wait_for
 from adapters.temporal.ingestions import PendingActivity, ask_parked, pending_activities
 from adapters.temporal.runs import cancel_run
 from adapters.wiring import Adapters
+from api import watching
 from api.dependencies import AdaptersDep, Reader, SettingsDep, Writer
 from api.errors import responses
 from api.flight import Links, steps_of
@@ -33,8 +33,9 @@ from api.schemas.ingestions import (
 )
 from api.starting import start_soon, started
 from api.streaming import event_stream
+from api.watching import Subject
 from domain.documents import FINAL, DocumentStatus, Operation, require
-from domain.errors import DomainError, NotFound
+from domain.errors import DomainError
 from domain.ids import DocumentId, ImportId, IngestionId, UserId
 from domain.runs import ABANDON_UPDATE, KEEP_TEXT_PAGES_UPDATE, RETRY_UPDATE, import_run, ingestion_run
 
@@ -46,7 +47,6 @@ event: document.progress
 data: {"id":"0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d","status":"processing","stage":"embedding"}
 
 """
-_POLL = 2.0  # covers a notification that was lost
 _PATIENCE = 2.0
 _REFUSED_SHOWN = 100
 _ERRORS = responses(400, 401, 403, 404, 409)
@@ -184,34 +184,14 @@ async def watch_document(document_id: UUID, user: Reader, adapters: AdaptersDep)
     return event_stream(watch(adapters, user.id, DocumentId(document_id)))
 
 
-async def watch(adapters: Adapters, owner: UserId, document: DocumentId) -> AsyncIterator[ServerSentEvent]:
+def watch(adapters: Adapters, owner: UserId, document: DocumentId) -> AsyncIterator[ServerSentEvent]:
     """Yield the document as it is, each change, and end with a final state."""
-    shown = ""
-    async with adapters.notifications.subscribe("documents", document) as wake:
-        while True:
-            wake.clear()
-            try:
-                async with transaction(adapters.engine) as connection:
-                    state = Document.of(await documents.read(connection, owner, document))
-            except NotFound:
-                yield ServerSentEvent(event="document.deleted", data=f'{{"id":"{document}"}}')
-                return
-            except (SQLAlchemyError, OSError, TimeoutError) as error:
-                # The reader stays on while the database is away.
-                log.warning("watch_interrupted", error=type(error).__name__)
-            else:
-                data = state.model_dump_json()
-                if data != shown:
-                    yield ServerSentEvent(event=_event(state.status), data=data)
-                    shown = data
-                if state.status in FINAL:
-                    return
-            await wait_for(wake, _POLL)
 
+    async def read(connection: AsyncConnection) -> Document:
+        return Document.of(await documents.read(connection, owner, document))
 
-def _event(status: DocumentStatus) -> str:
-    named = {*FINAL, DocumentStatus.NEEDS_ATTENTION}
-    return f"document.{status}" if status in named else "document.progress"
+    named = frozenset({DocumentStatus.NEEDS_ATTENTION})
+    return watching.watch(adapters, Subject("document", "documents", document, read, FINAL, named))
 
 
 async def _pending(adapters: Adapters, run: str, run_id: str | None) -> list[PendingActivity] | None:
