@@ -9,6 +9,7 @@ import structlog
 from temporalio.worker import Worker
 
 from activities.registry import activities_of, interceptors_of
+from adapters.ending import run_process
 from adapters.logs import configure_logs
 from adapters.settings import Settings
 from adapters.temporal.client import ensure_search_attributes
@@ -55,4 +56,4 @@ if __name__ == "__main__":
     parser.add_argument("--queues", help=f"some of {','.join(Queue)} (default: CHATSPHERE_WORKER_QUEUES, at first all)")
     chosen, settings = parser.parse_args().queues, Settings()
     configure_logs(level=settings.log_level, style=settings.log_format, service="worker")
-    asyncio.run(run(settings, [Queue(name.strip()) for name in (chosen or settings.worker_queues).split(",")]))
+    run_process(run(settings, [Queue(name.strip()) for name in (chosen or settings.worker_queues).split(",")]))

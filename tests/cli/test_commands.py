@@ -171,6 +171,20 @@ async def test_a_history_that_this_code_would_not_repeat_is_named(tmp_path: Path
     assert "workflow.patched" in ended.err
 
 
+async def test_what_happens_after_a_command_is_done_does_not_change_its_exit_code(tmp_path: Path) -> None:
+    """On Python 3.11 threads of Temporal's SDK were seen to abort a process whose interpreter was going down."""
+    (tmp_path / "no.json").write_text(next(HISTORIES.glob("ingestion_success*.json")).read_text())
+    program = (
+        "import atexit, os, runpy, sys; atexit.register(os.abort); "
+        f"sys.argv = ['chatsphere', 'replay', {str(tmp_path / 'no.json')!r}]; runpy.run_module('cli', run_name='__main__')"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, cwd=ROOT, env=a_shell(tmp_path).environment, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert (process.returncode, "1 replayed, 0 differ" in out.decode()) == (0, True)
+
+
 async def test_doctor_names_what_is_away_and_what_to_do(tmp_path: Path) -> None:
     nowhere = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nothing"
     address = f"127.0.0.1:{free_port()}"
