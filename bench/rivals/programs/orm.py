@@ -6,6 +6,7 @@ The seconds are taken as ChatSphere's are: from the row of the document to its b
 import time
 from datetime import datetime
 from functools import cache
+from threading import Lock
 from uuid import UUID, uuid4
 
 import pypdf
@@ -114,8 +115,12 @@ def _with_pypdf(path: str) -> str:
     return "\n\n".join(page.extract_text() for page in pypdf.PdfReader(path).pages)
 
 
+# PDFium is not made for threads: two that read at a time end the process, as BackgroundTasks' pool of them did.
+_ONE_AT_A_TIME = Lock()
+
+
 def _with_pdfium(path: str) -> str:
-    with pypdfium2.PdfDocument(path) as pdf:
+    with _ONE_AT_A_TIME, pypdfium2.PdfDocument(path) as pdf:
         return "\n\n".join(page.get_textpage().get_text_range() for page in pdf)
 
 
