@@ -62,6 +62,7 @@ class Retrieval:
     async def _search(self, ref: TurnRef, question: Question) -> list[Hit]:
         mode = question.configuration.retrieval.mode
         vector = None if mode is SearchMode.KEYWORD else await self._embedder.embed_query(question.content)
+        fluency = self._embedder.fluency(question.content)
 
         async def find() -> list[Hit]:
             async with self._engine.connect() as connection:
@@ -74,6 +75,7 @@ class Retrieval:
                     embedding_model=self._embedder.model,
                     mode=mode,
                     limit=_CANDIDATES,
+                    fluency=fluency,
                 )
 
         return await patiently(find, within=_PATIENCE)

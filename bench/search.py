@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 
 from adapters.ids import new_id
+from adapters.postgres import keywords
 from adapters.postgres.engine import copy_rows, transaction
 from adapters.postgres.search import search
 from bench.corpus import questions
 from bench.report import Row, median, percentile
 from bench.rig import Rig
+from domain import terms
 from domain.ids import BotId, IngestionId, UserId, chunk_id
 from domain.retrieval import SearchMode
 
@@ -38,7 +40,7 @@ async def measure(rig: Rig, *, rounds: int = 60) -> list[Row]:
     for _ in range(_NEIGHBOURS):
         await _a_bot(rig, 1_000, dice)
     bots = {size: await _a_bot(rig, size, dice) for size in _SIZES}
-    await rig.database.execute("analyze chunks; analyze documents")
+    await rig.database.execute("analyze chunks; analyze chunk_keywords; analyze documents")
     rows = []
     for size, bot in bots.items():
         times = {mode: await _times(rig, bot, mode, rounds, dice) for mode in (SearchMode.VECTOR, SearchMode.HYBRID)}
@@ -98,6 +100,10 @@ async def _a_document(rig: Rig, bot: BotId, count: int, dice: np.random.Generato
                  HalfVector(vector))
                 for at, (text, vector) in enumerate(zip(texts, vectors, strict=True))
             ],
+        )  # fmt: skip
+        await copy_rows(
+            connection, "chunk_keywords", ["ingestion_id", "ordinal", "keywords"],
+            [(ingestion, at, keywords.encode(terms.of_chunk("bench.txt", (), text).weights)) for at, text in enumerate(texts)],
         )  # fmt: skip
 
 

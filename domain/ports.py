@@ -49,6 +49,9 @@ class Embedder(Protocol):
     async def embed_query(self, text: str) -> Vectors:
         """Embed one question. Shape (width,)."""
 
+    def fluency(self, text: str) -> float:
+        """Tell how much of a text the model can read: 0 nothing, 1 all; 1 where it was made for every language."""
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:

@@ -8,8 +8,9 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.ids import new_id
-from adapters.postgres import messages
-from adapters.postgres.tables import bots, chunks, conversations, documents, ingestions, turns, users
+from adapters.postgres import keywords, messages
+from adapters.postgres.tables import bots, chunk_keywords, chunks, conversations, documents, ingestions, turns, users
+from domain import terms
 from domain.conversation import Role
 from domain.ids import BotId, ConversationId, DocumentId, IngestionId, MessageId, TurnId, UserId, chunk_id
 from domain.ports import Embedder
@@ -79,6 +80,11 @@ async def a_ready_document(
                     for ordinal, (content, vector) in enumerate(zip(contents, vectors, strict=True))
                 ],
             )  # fmt: skip
+            words = [keywords.encode(terms.of_chunk(name, (), content).weights) for content in contents]
+            await connection.execute(
+                insert(chunk_keywords),
+                [{"ingestion_id": ingestion, "ordinal": at, "keywords": each} for at, each in enumerate(words)],
+            )
     return document, ingestion
 
 

@@ -31,6 +31,9 @@ class WordEmbedder:
         self._count()
         return self._embed(text)
 
+    def fluency(self, text: str) -> float:  # noqa: ARG002  (as the port has it)
+        return 1.0
+
     def _count(self) -> None:
         self.calls += 1
         if self.fail:

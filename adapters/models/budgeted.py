@@ -77,6 +77,10 @@ class BudgetedEmbedder:
         async with self._budget.share(self.model, Purpose.EMBEDDING, tokens=_tokens([text]), urgent=True):
             return await self._embedder.embed_query(text)
 
+    def fluency(self, text: str) -> float:
+        """Ask the model itself."""
+        return self._embedder.fluency(text)
+
 
 class BudgetedGenerator:
     """A `Generator`; whichever model a request names has its own budget."""

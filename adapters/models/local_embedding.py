@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime
+import regex
 from tokenizers import Encoding, Tokenizer
 
 from adapters.models.minilm_graph import WIDTH, build_graph, model_folder, read_weights
@@ -16,6 +17,7 @@ from domain.ports import Embeddings, Vectors
 MODEL = "local/all-MiniLM-L6-v2"
 _MAX_TOKENS = 256  # what sentence-transformers cuts at
 _BATCH = 32  # a call of 200-token texts takes two to three seconds of CPU, then its vectors are safe
+_WORD = regex.compile(r"[\p{L}\p{M}]+")
 _MICRO_BATCH = 8  # larger ones were not faster, and a cancelled call is left after this many
 
 
@@ -66,6 +68,14 @@ class LocalEmbedder:
     async def embed_sentences(self, texts: Sequence[str]) -> Vectors:
         """Embed any number of short texts for a person who waits. Shape (texts, width)."""
         return (await self._embed(texts)).vectors
+
+    def fluency(self, text: str) -> float:
+        """Give the share of the words that the vocabulary has whole: 0.7 to 1 of English, 0.1 to 0.7 of German."""
+        words = _WORD.findall(text.lower())
+        if not words:
+            return 1.0
+        number_of = self._load().tokenizer.token_to_id
+        return sum(number_of(word) is not None for word in words) / len(words)
 
     async def _embed(self, texts: Sequence[str]) -> Embeddings:
         vectors = np.zeros((len(texts), self._width), np.float32)

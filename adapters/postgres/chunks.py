@@ -1,5 +1,6 @@
 """Chunks with their vectors: stored batch by batch, deleted in short statements. Nothing here commits."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -8,12 +9,14 @@ from pgvector import HalfVector
 from sqlalchemy import ARRAY, LargeBinary, bindparam, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres import keywords
 from adapters.postgres.engine import copy_rows
-from adapters.postgres.tables import chunks
+from adapters.postgres.tables import chunks, documents
+from domain import terms
 from domain.chunks import PlannedChunk
 from domain.documents import IngestionRef
 from domain.embedding import Refused, content_digest
-from domain.ids import IngestionId, UserId, chunk_id
+from domain.ids import BotId, DocumentId, IngestionId, UserId, chunk_id
 from domain.ports import Vectors
 
 AlreadyStored = asyncpg.UniqueViolationError
@@ -24,11 +27,20 @@ _COLUMNS = [
     "page_from", "page_to", "page_starts", "char_start", "char_end", "heading_path", "content_sha256", "embedding",
     "embedding_error",
 ]  # fmt: skip
+_KEYWORD_COLUMNS = ["ingestion_id", "ordinal", "keywords"]
 
 _DELETE_SOME = text(
     "DELETE FROM chunks WHERE ctid = ANY (ARRAY (SELECT ctid FROM chunks WHERE ingestion_id = :ingestion LIMIT :limit))"
 )
 
+
+# As a rule there is nothing to add, and so nothing is written.
+_SPOKEN = text(
+    """
+    UPDATE bots SET languages = ARRAY (SELECT DISTINCT unnest(languages || CAST(:languages AS text[])) ORDER BY 1)
+    WHERE id = :bot AND NOT languages @> CAST(:languages AS text[])
+    """
+)
 
 # One probe of the index a text: a text that ten thousand chunks have costs no more than one that a single chunk has.
 _KNOWN = text(
@@ -60,17 +72,33 @@ async def store_many(
     parts: Iterable[tuple[IngestionRef, Sequence[PlannedChunk], Iterable[Vectors | Refused]]],
 ) -> None:
     """Write chunks of several documents by one COPY. Raises `AlreadyStored`."""
-    rows: list[tuple[Any, ...]] = [
-        (
-            ref.ingestion_id, chunk.ordinal, chunk_id(ref.ingestion_id, chunk.ordinal),
-            ref.owner_id, ref.bot_id, ref.document_id, chunk.content, chunk.page_from, chunk.page_to,
-            list(chunk.page_starts), chunk.char_start, chunk.char_end, list(chunk.heading_path),
-            content_digest(chunk.content), *_result(result),
-        )
-        for ref, planned, results in parts
-        for chunk, result in zip(planned, results, strict=True)
-    ]  # fmt: skip
+    parts = list(parts)
+    names = await _names(connection, {ref.document_id for ref, _, _ in parts})
+    spoken: dict[BotId, set[str]] = defaultdict(set)
+    rows: list[tuple[Any, ...]] = []
+    worded: list[tuple[Any, ...]] = []
+    for ref, planned, results in parts:
+        for chunk, result in zip(planned, results, strict=True):
+            found = terms.of_chunk(names.get(ref.document_id, ""), chunk.heading_path, chunk.content)
+            spoken[ref.bot_id].add(found.language)
+            rows.append(
+                (
+                    ref.ingestion_id, chunk.ordinal, chunk_id(ref.ingestion_id, chunk.ordinal),
+                    ref.owner_id, ref.bot_id, ref.document_id, chunk.content, chunk.page_from, chunk.page_to,
+                    list(chunk.page_starts), chunk.char_start, chunk.char_end, list(chunk.heading_path),
+                    content_digest(chunk.content), *_result(result),
+                )
+            )  # fmt: skip
+            worded.append((ref.ingestion_id, chunk.ordinal, keywords.encode(found.weights)))
     await copy_rows(connection, "chunks", _COLUMNS, rows)
+    await copy_rows(connection, "chunk_keywords", _KEYWORD_COLUMNS, worded)
+    for bot, languages in spoken.items():
+        await connection.execute(_SPOKEN, {"bot": bot, "languages": sorted(languages)})
+
+
+async def _names(connection: AsyncConnection, ids: Collection[DocumentId]) -> dict[DocumentId, str]:
+    query = select(documents.c.id, documents.c.name).where(documents.c.id.in_(ids))
+    return {DocumentId(row.id): row.name for row in await connection.execute(query)}
 
 
 def _result(result: Vectors | Refused) -> tuple[HalfVector | None, str | None]:

@@ -69,7 +69,7 @@ async def source_of(connection: AsyncConnection, owner: UserId, document: Docume
 
 async def chunk_page(connection: AsyncConnection, ingestion: IngestionId, window: Window) -> list[Row[Any]]:
     """List the chunks of one ingestion."""
-    shown = [column for column in chunks.c if column.name not in {"embedding", "terms"}]
+    shown = [column for column in chunks.c if column.name != "embedding"]
     query = select(*shown).where(chunks.c.ingestion_id == ingestion)
     return list(await connection.execute(keyset(query, [chunks.c.ordinal], window)))
 

@@ -5,10 +5,10 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    Computed,
     DateTime,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -22,9 +22,9 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from adapters.postgres.vectors import HalfVector
+from adapters.postgres.vectors import HalfVector, SparseVector
 
 metadata = MetaData(
     naming_convention={
@@ -135,6 +135,7 @@ bots = Table(
     Column("is_public", Boolean, nullable=False, server_default=text("false")),
     Column("status", Text, nullable=False, server_default="active"),
     Column("configuration", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("languages", ARRAY(Text), nullable=False, server_default=text("'{}'")),  # that its chunks are stemmed in
     _time("deleting_at"),  # set: 404 from that moment
     _created(),
     _updated(),
@@ -303,13 +304,21 @@ chunks = Table(
     Column("content_sha256", LargeBinary),  # of what is embedded: the same text of an owner is embedded once
     Column("embedding", HalfVector),  # null: the model refused the text; keywords still find it
     Column("embedding_error", Text),
-    Column("terms", TSVECTOR, Computed("to_tsvector('english', content)", persisted=True)),
     UniqueConstraint("id"),
     Index(None, "bot_id"),
     Index(None, "document_id"),
     Index("ix_chunks_owner_id_content_sha256", "owner_id", "content_sha256",
           postgresql_where=text("content_sha256 is not null")),
 )  # fmt: skip
+
+chunk_keywords = Table(
+    "chunk_keywords",  # apart from the chunks, so that each arm of the search reads no more than it needs
+    metadata,
+    Column("ingestion_id", Uuid, primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("keywords", SparseVector, nullable=False),  # as `adapters/postgres/keywords.py` writes them
+    ForeignKeyConstraint(["ingestion_id", "ordinal"], ["chunks.ingestion_id", "chunks.ordinal"], ondelete="CASCADE"),
+)
 
 # Imports: many files at once
 

@@ -1,4 +1,4 @@
-"""`halfvec` columns whose values cross to asyncpg in binary.
+"""`halfvec` and `sparsevec` columns whose values cross to asyncpg in binary.
 
 The ordinary `pgvector.sqlalchemy` type formats every vector as text in Python, which was measured
 10 to 25 times slower; this one leaves the value to the codec that `engine.py` registers.
@@ -21,4 +21,14 @@ class HalfVector(UserDefinedType[object]):
         return "halfvec" if self.width is None else f"halfvec({self.width})"
 
 
-ischema_names["halfvec"] = HalfVector  # so that Alembic reflects the column
+class SparseVector(UserDefinedType[object]):
+    """A `pgvector.SparseVector` in Python, `sparsevec` in the database."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "sparsevec"
+
+
+ischema_names["halfvec"] = HalfVector  # so that Alembic reflects the columns
+ischema_names["sparsevec"] = SparseVector

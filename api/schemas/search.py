@@ -50,8 +50,8 @@ class Found(Answer):
     score: Annotated[
         float,
         Field(
-            description="vector: cosine similarity; keyword: share of the query's words; "
-            "hybrid: both ranks fused, 1 for the best of both."
+            description="vector: cosine similarity; keyword: share of the query's words, each weighed by how rare it is; "
+            "hybrid: both in one, 1 for a chunk that is best by words and stands out by its vector."
         ),
     ]
     similarity: Annotated[

@@ -11,6 +11,8 @@ import pytest_asyncio
 from sqlalchemy.engine import make_url
 
 from adapters.embedded import postgres
+from adapters.postgres import keywords
+from domain import terms
 from tests.servers import ROOT, PostgresServer
 
 
@@ -80,11 +82,15 @@ async def test_documents_and_chunks_of_the_first_schema_survive_the_way_to_head(
         )
         await asyncio.to_thread(alembic, empty_database, "upgrade", "head")
         row = await connection.fetchrow(
-            "select content, content_sha256, import_id, source_url from chunks join documents on documents.id = document_id"
+            "select content, content_sha256, import_id, source_url, languages, -(keywords <#> $1::text::sparsevec) as words"
+            " from chunks join chunk_keywords using (ingestion_id, ordinal)"
+            " join documents on documents.id = document_id join bots on bots.id = chunks.bot_id",
+            keywords.scores(dict.fromkeys(terms.of_question("hello", ()), 1.0)).to_text(),
         )
     finally:
         await connection.close()
-    assert tuple(row) == ("hello", None, None, None)
+    assert tuple(row)[:-1] == ("hello", None, None, None, ["english"])
+    assert row["words"] > 0  # keyword search finds it
 
 
 async def test_vectors_are_halves_of_the_set_width_stored_plain(database_url: str) -> None:

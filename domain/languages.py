@@ -1,0 +1,71 @@
+"""The language of a text, told by its letters and its function words: enough to choose a stemmer.
+
+Languages are named as Snowball's algorithms are. A wrong guess costs the joining of a word's forms, not the word.
+"""
+
+from collections.abc import Sequence
+
+import regex
+
+ENGLISH = "english"
+
+# Words that every text of the language has and few of another; most frequent function words, folded.
+_FUNCTION_WORDS = {
+    "english": "the of and to in is that for it with as was on are be this by which not from have or an they you were his her",
+    "german": "der die das und ist nicht ein eine von zu den mit sich auf für dem des im auch wird als es werden bei sind",
+    "french": "le la les des et est dans que une du pour qui au par sur pas plus avec ce sont aux il ne elle cette",
+    "spanish": "el la los las que en un una por con para del se es no al lo como más fue su sus pero este",
+    "italian": "il la che di un una per non sono con del della le gli nel alla dei si anche da più come lo",
+    "portuguese": "os as que do da em um uma para com não por no na dos das se ao foi mais como são",
+    "dutch": "de het een van en is dat niet op te zijn voor met die aan er door werd ook bij wordt naar uit om",
+    "swedish": "och att det som en på är av för med den till inte har de ett om han var från kan vid eller men",
+    "danish": "og at det er en til af på som med for den ikke har de der et var fra kan men blev eller",
+    "norwegian": "og at det er en til av på som med for den ikke har de et var fra kan men ble eller også",
+    "finnish": "ja on ei se että oli hän joka mutta kun ovat myös niin sen ole tai kuin mukaan jos vuonna",
+    "hungarian": "az és hogy egy nem is volt ez meg csak már mint el vagy még de ha majd között",
+    "romanian": "de și în la cu pe care din un nu este să pentru mai au sunt prin fost ca ale",
+    "turkish": "ve bir bu da de için ile çok olarak olan daha gibi sonra kadar ise değil ne en var",
+    "polish": "na do się nie jest że to jak po za od przez ale dla są oraz był jego",
+    "czech": "se na je že do pro jako byl za ale po jsou by jeho také",
+    "catalan": "el la els les de que en un una per amb del és no al va més com seva són dels",
+    "indonesian": "dan yang di dari untuk dengan pada ini dalam adalah itu oleh sebagai tidak ke akan juga atau",
+}  # fmt: skip
+_SCORED: dict[str, dict[str, float]] = {}
+for _language, _words in _FUNCTION_WORDS.items():
+    for _word in _words.split():
+        _SCORED.setdefault(_word, {})[_language] = 1.0
+for _languages in _SCORED.values():  # a word that several languages have says less of each
+    for _language in _languages:
+        _languages[_language] = 1.0 / len(_languages)
+
+_SCRIPTS = (
+    (regex.compile(r"\p{Cyrillic}"), ("russian",)),
+    (regex.compile(r"\p{Arabic}"), ("arabic",)),
+    (regex.compile(r"\p{Greek}"), ("greek",)),
+    (regex.compile(r"\p{Devanagari}"), ("hindi",)),
+    (regex.compile(r"\p{Tamil}"), ("tamil",)),
+    (regex.compile(r"\p{Armenian}"), ("armenian",)),
+)
+LATIN = tuple(_FUNCTION_WORDS)
+_SAMPLE = 120  # words are enough to tell
+_LEAST = 3.0  # function words, each of one language only; a table of figures has fewer
+
+
+def of_script(word: str) -> tuple[str, ...]:
+    """Name the languages with a stemmer that are written in the letters of this word; none for other scripts."""
+    if word.isascii():
+        return LATIN
+    for script, languages in _SCRIPTS:
+        if script.search(word):
+            return languages
+    return LATIN
+
+
+def of_words(words: Sequence[str]) -> str:
+    """Tell which Latin-script language these folded words are most likely of; English where they do not tell."""
+    scores: dict[str, float] = {}
+    for word in words[:_SAMPLE]:
+        for language, weight in _SCORED.get(word, {}).items():
+            scores[language] = scores.get(language, 0.0) + weight
+    likely = max(scores, key=lambda language: (scores[language], language == ENGLISH), default=ENGLISH)
+    return likely if scores.get(likely, 0.0) >= _LEAST else ENGLISH
