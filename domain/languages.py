@@ -11,7 +11,7 @@ ENGLISH = "english"
 
 # Words that every text of the language has and few of another; most frequent function words, folded.
 _FUNCTION_WORDS = {
-    "english": "the of and to in is that for it with as was on are be this by which not from have or an they you were his her",
+    "english": "the of and to in is that for it with as was on are be this by which not from have or an they you were his her what who how when where why does do did can there has been their its will would about",
     "german": "der die das und ist nicht ein eine von zu den mit sich auf für dem des im auch wird als es werden bei sind",
     "french": "le la les des et est dans que une du pour qui au par sur pas plus avec ce sont aux il ne elle cette",
     "spanish": "el la los las que en un una por con para del se es no al lo como más fue su sus pero este",
@@ -61,11 +61,19 @@ def of_script(word: str) -> tuple[str, ...]:
     return LATIN
 
 
-def of_words(words: Sequence[str]) -> str:
-    """Tell which Latin-script language these folded words are most likely of; English where they do not tell."""
+def is_function_word(word: str, language: str) -> bool:
+    """Tell whether a folded word is one that says nothing of what a text is about."""
+    return language in _SCORED.get(word, {})
+
+
+def of_words(words: Sequence[str], *, least: float = _LEAST) -> str:
+    """Tell which Latin-script language these folded words are most likely of; English where they do not tell.
+
+    `least` is how many function words it takes.
+    """
     scores: dict[str, float] = {}
     for word in words[:_SAMPLE]:
         for language, weight in _SCORED.get(word, {}).items():
             scores[language] = scores.get(language, 0.0) + weight
     likely = max(scores, key=lambda language: (scores[language], language == ENGLISH), default=ENGLISH)
-    return likely if scores.get(likely, 0.0) >= _LEAST else ENGLISH
+    return likely if scores.get(likely, 0.0) >= least else ENGLISH

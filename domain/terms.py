@@ -77,9 +77,15 @@ def of_chunk(name: str, heading_path: Sequence[str], content: str) -> ChunkTerms
 
 
 def of_question(text: str, bot_languages: Collection[str]) -> list[int]:
-    """List what to look for, each term once, in the order of the question; at most 96."""
+    """List what to look for, each term once, in the order of the question; at most 96.
+
+    Function words are left out where there are others: a chunk that shares only them has nothing of the question.
+    """
     terms_of = _known_terms(tuple(sorted({*bot_languages, languages.ENGLISH})))
-    found = chain.from_iterable(map(terms_of.__getitem__, _tokens(text)))
+    tokens = _tokens(text)
+    language = languages.of_words(tokens, least=1.0)
+    telling = [token for token in tokens if not languages.is_function_word(token, language)] or tokens
+    found = chain.from_iterable(map(terms_of.__getitem__, telling))
     return list(islice(dict.fromkeys(found), _MOST_QUESTION_TERMS))
 
 
