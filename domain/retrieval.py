@@ -61,12 +61,12 @@ class Passage:
 
 # Measured on seven sets of questions (docs/evaluation.md). The vectors' share grows where no chunk has much of the
 # question, and shrinks where the embedding model cannot read it.
-_SHARE_OF_VECTORS = 0.3  # where some chunk has most of the question's words
-_SHARE_WITHOUT_WORDS = 0.8  # where none has
-_MUCH_COVERED, _LITTLE_COVERED = 0.8, 0.4
+_SHARE_OF_VECTORS = 0.4  # where some chunk has most of the question's words
+_SHARE_WITHOUT_WORDS = 0.7  # where none has
+_MUCH_COVERED, _LITTLE_COVERED = 0.9, 0.5
 _SHARE_UNREAD = 0.2  # where the embedding model reads none of the question's words
 _READS, _READS_NOT = 0.65, 0.45  # share of the words that it knows
-_DEVIATIONS = 4.0  # that a chunk which stands out is above the mean of all that were found
+_DEVIATIONS = 5.0  # that a chunk which stands out is above the mean of all that were found
 
 
 def fuse(found: Sequence[Hit], mode: SearchMode, *, fluency: float = 1.0) -> list[Hit]:

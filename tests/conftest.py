@@ -62,8 +62,11 @@ async def temporal_env() -> AsyncIterator[WorkflowEnvironment]:
         yield environment
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def dev_server() -> AsyncIterator[servers.TemporalServer]:
-    """One real Temporal server a test process; a test that stops it starts one of its own instead."""
+    """One real Temporal server a module; a test that stops it starts one of its own instead.
+
+    Not one for all: runs that a module's tests leave open would come to the workers of the next one.
+    """
     async with servers.temporal_server() as server:
         yield server
