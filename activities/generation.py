@@ -16,6 +16,7 @@ from adapters.postgres.patience import patiently
 from adapters.postgres.turns import Claim, Draft
 from domain import steps
 from domain.errors import ProviderError, ProviderMalformed
+from domain.links import LinkFilter
 from domain.markers import MarkerFilter
 from domain.messages import Usage
 from domain.ports import AnswerRequest, Finished, Generator, TextDelta
@@ -87,13 +88,14 @@ class Generation:
 
     async def _stream(self, request: AnswerRequest, writer: DeltaWriter) -> Finished:
         markers = MarkerFilter({passage.marker for passage in request.passages})
+        links = LinkFilter(passage.content for passage in request.passages)
         async with _closing(self._generator.stream(request)) as stream:
             while True:
                 event = await self._next(stream)
                 if isinstance(event, Finished):
-                    writer.write(markers.finish())
+                    writer.write(links.feed(markers.finish()) + links.finish())
                     return event
-                writer.write(markers.feed(_storable(event.text)))
+                writer.write(links.feed(markers.feed(_storable(event.text))))
 
     async def _next(self, stream: AsyncIterator[TextDelta | Finished]) -> TextDelta | Finished:
         try:

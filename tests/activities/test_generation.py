@@ -101,6 +101,24 @@ async def test_markers_that_were_not_given_never_reach_a_reader(engine: AsyncEng
     assert "".join(await deltas(engine, ref)) == (await turn_of(engine, ref)).draft == "So it is, and!"
 
 
+async def test_links_that_no_passage_holds_never_reach_a_reader(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    await a_ready_document(engine, owner, bot, ["Hours: https://library.example/hours"], WordEmbedder())
+    ref = await a_question(engine, owner, bot, content="Which hours?")
+    await load(engine, ref)
+    await retrieve(engine, ref)
+    pieces = [
+        "See [them](https://libr",
+        "ary.example/hours) [1], ![x](https://ev",
+        "il.example/?q=secret",
+        ") or <im",
+        "g>",
+    ]
+    await attempt(generation(engine, ScriptedGenerator(pieces)).generate, ref)
+    shown = "See [them](https://library.example/hours) [1], [x] ((link removed)) or < img>"
+    assert "".join(await deltas(engine, ref)) == (await turn_of(engine, ref)).draft == shown
+
+
 async def test_text_that_cannot_be_stored_is_left_out_and_the_rest_kept(engine: AsyncEngine) -> None:
     ref = await a_running_turn(engine)
     await attempt(generation(engine, ScriptedGenerator(["a\0b", "\ud800c 🙂"])).generate, ref)
