@@ -45,6 +45,12 @@ lint: $(INSTALLED) ## Style, layers and types
 bench: $(INSTALLED) ## Measure against the bare pipeline, side by side; writes bench/results
 	@$(BIN)/python -m bench
 
+DATA ?= ../shared/data/retrieval
+
+.PHONY: eval
+eval: $(INSTALLED) ## Measure retrieval through the product on sets in BEIR's layout (DATA=folder of sets)
+	@$(BIN)/python -m evaluation $(DATA)
+
 RIVALS := .venv-rivals/.installed
 
 $(RIVALS): requirements-rivals.txt scripts/install.sh

@@ -66,14 +66,19 @@ def show(rows: Sequence[Row]) -> None:
 
 def write_section(page: Path, part: str, rows: Sequence[Row], *, now: datetime, note: str = "") -> None:
     """Put the part's rows between `<!-- bench <part> -->` and `<!-- /bench <part> -->` of a Markdown page."""
-    begin, end = f"<!-- bench {part} -->", f"<!-- /bench {part} -->"
+    busy = psutil.getloadavg()[0]
+    taken = f"Taken on {now:%Y-%m-%d} on {machine()}; load average at the end {busy:.1f}. {note}".rstrip()
+    replace_section(page, f"bench {part}", f"{taken}\n\n{markdown(rows)}")
+
+
+def replace_section(page: Path, name: str, content: str) -> None:
+    """Put the content between `<!-- <name> -->` and `<!-- /<name> -->` of a Markdown page."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     before, found, rest = page.read_text().partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:
         raise ValueError(f"{page} has no section {begin} … {end}.")
-    busy = psutil.getloadavg()[0]
-    taken = f"Taken on {now:%Y-%m-%d} on {machine()}; load average at the end {busy:.1f}. {note}".rstrip()
-    page.write_text(f"{before}{begin}\n{taken}\n\n{markdown(rows)}\n{end}{after}")
+    page.write_text(f"{before}{begin}\n{content}\n{end}{after}")
 
 
 def markdown(rows: Sequence[Row]) -> str:

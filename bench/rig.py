@@ -69,7 +69,7 @@ async def rig() -> AsyncIterator[Rig]:
         )  # fmt: skip
         await running.start()
         await running.ready()
-        url = _database_url(running.folder, int(running.settings["CHATSPHERE_POSTGRES_PORT"]))
+        url = database_url(running.folder, int(running.settings["CHATSPHERE_POSTGRES_PORT"]))
         settings = Settings(
             provider="gemini", gemini_api_key="bench", gemini_base_url=str(double.base_url).rstrip("/"), database_url=url
         )  # fmt: skip
@@ -120,6 +120,7 @@ async def _answers(client: httpx2.AsyncClient) -> bool:
     return True
 
 
-def _database_url(folder: Path, port: int) -> str:
+def database_url(folder: Path, port: int) -> str:
+    """Give the address of a stack's database."""
     password = StateFolder(folder).secret("postgres_password")
     return postgres.Cluster(folder / "postgres", port, password).url("chatsphere")

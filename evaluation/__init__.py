@@ -1,0 +1,1 @@
+"""`make eval`: whole retrieval through the product, on sets of questions whose answers are known."""

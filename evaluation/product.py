@@ -1,0 +1,122 @@
+"""The product under evaluation: a whole stack with the local models, filled by imports and asked by its search."""
+
+import asyncio
+import io
+import zipfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx2
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.models.providers import Models, open_models
+from adapters.postgres.engine import open_engine
+from adapters.postgres.search import search
+from adapters.settings import Settings
+from bench.rig import database_url, sign_in
+from domain.ids import BotId, UserId
+from domain.retrieval import SearchMode
+from evaluation.sets import Document, EvaluationSet, Query
+from tests.stack import stack
+
+_DEPTH = 50
+_CHUNKS_A_DOCUMENT = 8  # looked at for each document that is wanted: several chunks of one document count once
+_LOST = {"refused", "needs_attention", "failed", "cancelled"}
+_PACK = 500  # documents of an import
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A bot that has a set's documents; `rows` names the corpus rows that a document holds."""
+
+    bot: BotId
+    rows: dict[UUID, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A running stack, and what the search of its API is made of."""
+
+    http: httpx2.AsyncClient
+    engine: AsyncEngine
+    models: Models
+    owner: UserId
+
+    async def fill(self, given: EvaluationSet) -> Filled:
+        """Ingest the documents into a bot of their own, by imports, and wait until all are ready."""
+        answer = await self.http.post("/api/v1/bots", json={"name": given.name})
+        bot = BotId(UUID(answer.raise_for_status().json()["id"]))
+        rows: dict[UUID, list[str]] = {}
+        for start in range(0, len(given.documents), _PACK):
+            for document, row in await self._import(bot, given.documents[start : start + _PACK]):
+                rows.setdefault(document, []).append(row)
+        return Filled(bot, rows)
+
+    async def _import(self, bot: BotId, documents: tuple[Document, ...]) -> list[tuple[UUID, str]]:
+        files = {"archive": ("set.zip", _archive(documents), "application/zip")}
+        answer = await self.http.post(f"/api/v1/bots/{bot}/imports", files=files, timeout=120)
+        import_id = answer.raise_for_status().json()["id"]
+        shown = await self._ended(import_id)
+        lost = {name: count for name, count in shown["counts"].items() if name in _LOST and count}
+        if shown["status"] != "complete" or lost:
+            raise RuntimeError(f"The documents did not become ready: {shown['status']} {lost} {shown['error']}")
+        return [(UUID(item["document_id"]), documents[item["position"]].id) for item in await self._items(import_id)]
+
+    async def _ended(self, import_id: str) -> dict[str, Any]:
+        while True:
+            shown: dict[str, Any] = (await self.http.get(f"/api/v1/imports/{import_id}")).raise_for_status().json()
+            if shown["status"] in ("complete", "failed", "cancelled"):
+                return shown
+            await asyncio.sleep(0.5)
+
+    async def _items(self, import_id: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        after: str | None = None
+        while True:
+            wanted = {"limit": 100} | ({"after": after} if after else {})
+            answer = await self.http.get(f"/api/v1/imports/{import_id}/items", params=wanted)
+            page = answer.raise_for_status().json()
+            items += page["data"]
+            after = page["next"]
+            if not page["has_more"]:
+                return items
+
+    async def rank(self, filled: Filled, query: Query, mode: SearchMode) -> list[str]:
+        """Rank corpus rows by the best chunk of each; 50 at most."""
+        embedder = self.models.embedder
+        vector = None if mode is SearchMode.KEYWORD else await embedder.embed_query(query.text)
+        async with self.engine.connect() as connection:
+            hits = await search(
+                connection, self.owner, filled.bot, query.text, vector, embedding_model=embedder.model, mode=mode,
+                limit=_DEPTH * _CHUNKS_A_DOCUMENT, fluency=embedder.fluency(query.text),
+            )  # fmt: skip
+        documents = dict.fromkeys(hit.document_id for hit in hits)
+        return [row for document in documents for row in filled.rows.get(document, [])][:_DEPTH]
+
+
+@asynccontextmanager
+async def product() -> AsyncIterator[Product]:
+    """Start everything, sign in, and stop it all at the end."""
+    async with AsyncExitStack() as exits:
+        running = await exits.enter_async_context(stack(PROVIDER="local", LOG_LEVEL="warning"))
+        await running.start()
+        await running.ready()
+        url = database_url(running.folder, int(running.settings["CHATSPHERE_POSTGRES_PORT"]))
+        engine = open_engine(url, application="evaluation")
+        exits.push_async_callback(engine.dispose)
+        models = await exits.enter_async_context(open_models(Settings(provider="local", database_url=url)))
+        http = await exits.enter_async_context(running.client())
+        owner, _ = await sign_in(http, "evaluation@example.com")
+        yield Product(http, engine, models, UserId(owner))
+
+
+def _archive(documents: tuple[Document, ...]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number, document in enumerate(documents):
+            title = "".join(char if char.isalnum() else " " for char in document.title)[:100].strip()
+            archive.writestr(f"{number:05}/{title or 'document'}.txt", document.content.encode("utf-8", "replace"))
+    return packed.getvalue()
