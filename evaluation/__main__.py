@@ -27,6 +27,7 @@ async def evaluate(folders: Sequence[Path]) -> Scores:
             given = read_set(folder)
             print(f"{given.name}: {len(given.documents)} documents, {len(given.queries)} queries …", flush=True)
             scores[given.name] = await _scores(running, given)
+            print(table({given.name: scores[given.name]}), flush=True)
     return scores
 
 

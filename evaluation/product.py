@@ -60,10 +60,12 @@ class Product:
         answer = await self.http.post(f"/api/v1/bots/{bot}/imports", files=files, timeout=120)
         import_id = answer.raise_for_status().json()["id"]
         shown = await self._ended(import_id)
-        lost = {name: count for name, count in shown["counts"].items() if name in _LOST and count}
-        if shown["status"] != "complete" or lost:
-            raise RuntimeError(f"The documents did not become ready: {shown['status']} {lost} {shown['error']}")
-        return [(UUID(item["document_id"]), documents[item["position"]].id) for item in await self._items(import_id)]
+        if shown["status"] != "complete":
+            raise RuntimeError(f"The import ended as {shown['status']}: {shown['last_error']}")
+        if lost := {name: count for name, count in shown["counts"].items() if name in _LOST and count}:
+            print(f"Not ready, and so never found: {lost}", flush=True)
+        items = await self._items(import_id)
+        return [(UUID(item["document_id"]), documents[item["position"]].id) for item in items if item["document_id"]]
 
     async def _ended(self, import_id: str) -> dict[str, Any]:
         while True:
