@@ -62,7 +62,8 @@ class Retrieval:
     async def _search(self, ref: TurnRef, question: Question) -> list[Hit]:
         mode = question.configuration.retrieval.mode
         vector = None if mode is SearchMode.KEYWORD else await self._embedder.embed_query(question.content)
-        fluency = self._embedder.fluency(question.content)
+        # Nothing is asked of a model that is not used: the local one would have to be loaded.
+        fluency = 1.0 if vector is None else self._embedder.fluency(question.content)
 
         async def find() -> list[Hit]:
             async with self._engine.connect() as connection:

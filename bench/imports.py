@@ -11,13 +11,12 @@ import time
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from uuid import UUID
 
 from bench.corpus import pdf, questions
 from bench.ingestion import bare
 from bench.report import Row, percentile
-from bench.rig import Rig
+from bench.rig import Rig, import_ended
 
 _PAGES = 4
 _TURNS = 20
@@ -75,7 +74,7 @@ def _archive(documents: int, *, pages: int, seed: int) -> bytes:
 
 async def _import(rig: Rig, archive: bytes) -> float:
     import_id = await _start(rig, archive)
-    ended = await _end(rig, import_id)
+    ended = await import_ended(rig.http, import_id)
     if ended["status"] != "complete" or ended["counts"]["ready"] != ended["counts"]["files"]:
         raise RuntimeError(f"The import did not become ready: {ended['status']} {ended['counts']} {ended['error']}")
     seconds: float = await rig.database.fetchval(
@@ -92,15 +91,6 @@ async def _start(rig: Rig, archive: bytes) -> UUID:
     return UUID(answer.raise_for_status().json()["id"])
 
 
-async def _end(rig: Rig, import_id: UUID) -> dict[str, Any]:
-    while True:
-        answer = await rig.http.get(f"/api/v1/imports/{import_id}")
-        shown: dict[str, Any] = answer.raise_for_status().json()
-        if shown["status"] in ("complete", "failed", "cancelled"):
-            return shown
-        await asyncio.sleep(0.1)
-
-
 async def _calls(rig: Rig) -> int:
     answer = await rig.double.get("/_calls")
     return int(answer.raise_for_status().json()["calls"].get("embed", 0))
@@ -111,7 +101,7 @@ async def _turns_beside(rig: Rig, documents: int) -> tuple[float, float]:
     asked = questions()
     alone = [await _turn(rig, next(asked)) for _ in range(_TURNS)]
     import_id = await _start(rig, _archive(documents, pages=1, seed=90_000))
-    ended = asyncio.create_task(_end(rig, import_id))
+    ended = asyncio.create_task(import_ended(rig.http, import_id))
     during: list[float] = []
     while not ended.done() and len(during) < 3 * _TURNS:
         during.append(await _turn(rig, next(asked)))

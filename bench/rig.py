@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -93,6 +94,15 @@ async def sign_in(http: httpx2.AsyncClient, email: str) -> tuple[UUID, UUID]:
     http.headers["Authorization"] = f"Bearer {token['access_token']}"
     bot = (await http.post("/api/v1/bots", json={"name": "Bench"})).raise_for_status().json()
     return UUID(user["id"]), UUID(bot["id"])
+
+
+async def import_ended(http: httpx2.AsyncClient, import_id: UUID, *, pause: float = 0.1) -> dict[str, Any]:
+    """Wait for an import's end, however it ends; answers what is shown of it."""
+    while True:
+        shown: dict[str, Any] = (await http.get(f"/api/v1/imports/{import_id}")).raise_for_status().json()
+        if shown["status"] in ("complete", "failed", "cancelled"):
+            return shown
+        await asyncio.sleep(pause)
 
 
 @asynccontextmanager

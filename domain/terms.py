@@ -1,7 +1,6 @@
-"""The terms that keyword search compares: words of any script, folded and stemmed, and bigrams where no space parts words or,
-as in Korean, particles are written with them.
+"""The terms that keyword search compares: words of any script, folded and stemmed.
 
-A term is a number, a hash of its text, so that no dictionary has to be kept. A chunk is stemmed in the language that
+Where no space parts words, or as in Korean particles are written with them, they are bigrams. A term is a number, a hash of its text, so that no dictionary has to be kept. A chunk is stemmed in the language that
 its function words tell. A question is too short to tell: each of its words stands for its stems in all languages of
 the bot's documents, and those that no chunk has weigh nothing.
 """

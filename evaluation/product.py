@@ -1,6 +1,5 @@
 """The product under evaluation: a whole stack with the local models, filled by imports and asked by its search."""
 
-import asyncio
 import io
 import zipfile
 from collections.abc import AsyncIterator
@@ -16,7 +15,7 @@ from adapters.models.providers import Models, open_models
 from adapters.postgres.engine import open_engine
 from adapters.postgres.search import search
 from adapters.settings import Settings
-from bench.rig import database_url, sign_in
+from bench.rig import database_url, import_ended, sign_in
 from domain.ids import BotId, UserId
 from domain.retrieval import SearchMode
 from evaluation.sets import Document, EvaluationSet, Query
@@ -58,8 +57,8 @@ class Product:
     async def _import(self, bot: BotId, documents: tuple[Document, ...]) -> list[tuple[UUID, str]]:
         files = {"archive": ("set.zip", _archive(documents), "application/zip")}
         answer = await self.http.post(f"/api/v1/bots/{bot}/imports", files=files, timeout=120)
-        import_id = answer.raise_for_status().json()["id"]
-        shown = await self._ended(import_id)
+        import_id = UUID(answer.raise_for_status().json()["id"])
+        shown = await import_ended(self.http, import_id, pause=0.5)
         if shown["status"] != "complete":
             raise RuntimeError(f"The import ended as {shown['status']}: {shown['last_error']}")
         if lost := {name: count for name, count in shown["counts"].items() if name in _LOST and count}:
@@ -67,14 +66,7 @@ class Product:
         items = await self._items(import_id)
         return [(UUID(item["document_id"]), documents[item["position"]].id) for item in items if item["document_id"]]
 
-    async def _ended(self, import_id: str) -> dict[str, Any]:
-        while True:
-            shown: dict[str, Any] = (await self.http.get(f"/api/v1/imports/{import_id}")).raise_for_status().json()
-            if shown["status"] in ("complete", "failed", "cancelled"):
-                return shown
-            await asyncio.sleep(0.5)
-
-    async def _items(self, import_id: str) -> list[dict[str, Any]]:
+    async def _items(self, import_id: UUID) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
         after: str | None = None
         while True:

@@ -38,7 +38,7 @@ async def search_bot(
             embedding_model=adapters.embedder.model,
             mode=mode,
             limit=body.limit,
-            fluency=adapters.embedder.fluency(body.query),
+            fluency=1.0 if vector is None else adapters.embedder.fluency(body.query),
         )
         found = ListOf[Found](data=[Found.of(hit) for hit in hits], has_more=False)
         return await once.keep(connection, user.id, 200, found)
