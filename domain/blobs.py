@@ -1,11 +1,13 @@
 """Names of blobs. Everything of a document lies under one prefix, so that a deletion finds it."""
 
-from domain.ids import DocumentId, ImportId, IngestionId
+from domain.ids import DocumentId, FileId, ImportId, IngestionId
 
 DOCUMENTS = "documents/"
 """The prefix of all documents."""
 IMPORTS = "imports/"
 """The prefix of all imports."""
+FILES = "files/"
+"""The prefix of all files that are no documents yet."""
 
 
 def document_prefix(document_id: DocumentId) -> str:
@@ -71,3 +73,13 @@ def pack_prefix(import_id: ImportId, pack: int) -> str:
 def pack_key(import_id: ImportId, pack: int, plan: str) -> str:
     """One plan of a pack, named by its digest: one JSON object a document and line."""
     return f"imports/{import_id}/packs/{pack:06d}/{plan}.jsonl"
+
+
+def file_prefix(file_id: FileId) -> str:
+    """All of a file; the documents that it became have bytes of their own."""
+    return f"files/{file_id}/"
+
+
+def file_key(file_id: FileId) -> str:
+    """The bytes as they were uploaded."""
+    return f"files/{file_id}/source"

@@ -16,7 +16,10 @@ from domain.sentences import sentence_spans, title_ends, tokens
 
 
 class Citation(Model):
-    """One checked reference from an answer to a chunk; `quote` is the chunk's own text."""
+    """One checked reference from an answer to a chunk.
+
+    `quote` is the chunk's own text: characters `char_start` to `char_end` of its document's text.
+    """
 
     marker: int
     document_id: DocumentId
@@ -25,7 +28,12 @@ class Citation(Model):
     page: int | None
     quote: str
     score: float
+    char_start: int | None = None
+    char_end: int | None = None
 
+
+_Sentence = tuple[int, int, frozenset[str]]
+"""Where it begins and ends, and its words."""
 
 _CLOSING = {
     '"': '"', "＂": "＂", "”": "“„”", "“": "„", "»": "«»", "«": "»", "」": "「", "』": "『", "〞": "〝", "〟": "〝",
@@ -35,6 +43,7 @@ _AFTER_QUOTE = " \t\r\n\u00a0\u202f.,;:!?…)、。，．；：！？）"
 _QUOTE_REACH = 2000
 _NEAREST_OPENINGS = 8
 _MOST_MARKERS = 200
+_MOST_PLACES = 1000
 _SAME = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛ʼ′`´", "'"),
@@ -103,18 +112,20 @@ def verify(answer: str, passages: Sequence[Passage]) -> list[Citation]:
     """
     by_marker = {passage.marker: passage for passage in passages}
     folded: dict[int, _Folded] = {}
+    sentences: dict[int, list[_Sentence]] = {}
     found: dict[tuple[int, str], Citation] = {}
     cited = ((match, number) for match in _markers(answer) for number in numbers_of(match.group()))
     for match, number in islice((pair for pair in cited if pair[1] in by_marker), _MOST_MARKERS):
         passage = by_marker[number]
         quotations = _quotations(answer, match.start())
-        if quotations and number not in folded:
-            folded[number] = _fold(passage.content)
-        span = (
-            _quoted(quotations, passage.content, folded[number])
-            if quotations
-            else _supporting(_claim(answer, match.start()), passage.content)
-        )
+        if quotations:
+            if number not in folded:
+                folded[number] = _fold(passage.content)
+            span = _quoted(quotations, passage.content, folded[number])
+        else:
+            if number not in sentences:
+                sentences[number] = _sentences(passage.content)
+            span = _supporting(_claim(answer, match.start()), sentences[number])
         if span is not None:
             citation = _citation(passage, *span)
             found.setdefault((number, citation.quote), citation)
@@ -122,14 +133,17 @@ def verify(answer: str, passages: Sequence[Passage]) -> list[Citation]:
 
 
 def _citation(passage: Passage, start: int, end: int) -> Citation:
+    base = passage.char_start
     return Citation(
         marker=passage.marker,
         document_id=passage.document_id,
         document_name=passage.document_name,
-        chunk_id=passage.chunk_id,
+        chunk_id=passage.chunk_at(start),
         page=passage.page_at(start),
         quote=passage.content[start:end],
         score=passage.score,
+        char_start=None if base is None else base + start,
+        char_end=None if base is None else base + end,
     )
 
 
@@ -174,13 +188,18 @@ def _is_quotation(inner: str, opened: str, closed: str) -> bool:
 def _quoted(quotations: Sequence[str], content: str, folded: _Folded) -> tuple[int, int] | None:
     for quotation in quotations:
         wanted = _fold(quotation).text.strip(_EDGES)
-        at = folded.text.find(wanted) if wanted else -1
-        while at >= 0:
+        for at in islice(_places(folded.text, wanted), _MOST_PLACES):
             start, end = folded.starts[at], folded.ends[at + len(wanted) - 1]
             if not _inside_word(content, start) and not _inside_word(content, end):
                 return start, end
-            at = folded.text.find(wanted, at + 1)
     return None
+
+
+def _places(text: str, wanted: str) -> Iterator[int]:
+    at = text.find(wanted) if wanted else -1
+    while at >= 0:
+        yield at
+        at = text.find(wanted, at + 1)
 
 
 def _inside_word(content: str, at: int) -> bool:
@@ -193,15 +212,17 @@ def _claim(answer: str, at: int) -> str:
     return before[slice(*spans[-1])] if spans else ""
 
 
-def _supporting(claim: str, content: str) -> tuple[int, int] | None:
+def _sentences(content: str) -> list[_Sentence]:
+    titles = set(title_ends(content))  # of few words, so that any in common would outweigh a sentence
+    spans = [(start, end) for start, end in sentence_spans(content) if end not in titles]
+    return [(start, end, frozenset(tokens(content[start:end]))) for start, end in spans]
+
+
+def _supporting(claim: str, sentences: Sequence[_Sentence]) -> tuple[int, int] | None:
     wanted = set(tokens(claim))
     best: tuple[int, int] | None = None
     best_score = -1.0
-    titles = set(title_ends(content))
-    for start, end in sentence_spans(content):
-        if end in titles:  # few words, so that any in common would outweigh a sentence
-            continue
-        has = set(tokens(content[start:end]))
+    for start, end, has in sentences:
         score = len(wanted & has) / (len(wanted) * len(has)) ** 0.5 if wanted and has else 0.0
         if score > best_score:
             best, best_score = (start, end), score

@@ -61,9 +61,21 @@ class InvalidRequest(DomainError):
 
 
 class InvalidCursor(InvalidRequest):
-    """An `after` that this list did not give out."""
+    """An `after` that this list, or this stream, did not give out."""
 
     code = "invalid_cursor"
+
+
+class ToolsUnsupported(InvalidRequest):
+    """A bot with tools whose model takes none."""
+
+    code = "tools_unsupported"
+
+
+class ConnectionInvalid(InvalidRequest):
+    """A connection that cannot be used as it is written."""
+
+    code = "connection_invalid"
 
 
 class EmptyFile(InvalidRequest):
@@ -130,6 +142,12 @@ class IdempotencyInProgress(Conflict):
     """The first request with this `Idempotency-Key` is still being carried out."""
 
     code = "idempotency_in_progress"
+
+
+class InvalidParent(InvalidRequest):
+    """A message that is to follow a question, which only an answer follows."""
+
+    code = "invalid_parent"
 
 
 class TurnInProgress(Conflict):
@@ -328,6 +346,27 @@ class TurnClosed(DomainError):
     kind, code = Kind.CONFLICT, "turn_closed"
 
 
+# Tools
+
+
+class SqlRefused(InvalidRequest):
+    """SQL that is not one statement that reads. The message is for the model, and may name what it wrote."""
+
+    code = "sql_refused"
+
+
+class SqlFailed(InvalidRequest):
+    """SQL that its database refused or did not answer in time."""
+
+    code = "sql_failed"
+
+
+class McpFailed(InvalidRequest):
+    """A server of tools that cannot be reached, or breaks off."""
+
+    code = "mcp_failed"
+
+
 # Providers
 
 
@@ -337,16 +376,20 @@ class ProviderError(DomainError):
     kind, code, retryable = Kind.PROVIDER, "provider_unavailable", True
 
 
+class ProviderSilent(ProviderError):
+    """The provider did not answer, or not go on, for as long as a call may take."""
+
+
 class ProviderRateLimited(ProviderError):
     """The provider asks for a pause; `retry_after` says how long where it told."""
 
-    code = "provider_rate_limited"
+    kind, code = Kind.RATE_LIMIT, "provider_rate_limited"
 
 
 class ProviderQuotaExhausted(ProviderRateLimited):
     """The quota of the day is used up; `retry_after` reaches to its reset."""
 
-    code = "quota_exhausted"
+    kind, code = Kind.QUOTA, "quota_exhausted"
 
 
 class ProviderRejected(ProviderError):
@@ -357,6 +400,16 @@ class ProviderRejected(ProviderError):
 
 class ProviderInputRefused(ProviderRejected):
     """The provider refuses the request, and one of its texts may be the cause."""
+
+
+class ProviderModelMissing(ProviderRejected):
+    """The provider has no model of that name, or none any more."""
+
+
+class ProviderNotConfigured(ProviderError):
+    """A model of a provider that nobody knows, or that this deployment has no key for."""
+
+    kind, code, retryable = Kind.INVALID_REQUEST, "provider_not_configured", False
 
 
 class ProviderAuth(ProviderError):

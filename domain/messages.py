@@ -46,11 +46,12 @@ class Feedback(Model):
 
 
 class Message(Model):
-    """One message; a user's has no citations, model or usage."""
+    """One message; a user's has no citations, model or usage, and the first of a branch no parent."""
 
     id: MessageId
     conversation_id: ConversationId
     turn_id: TurnId
+    parent_id: MessageId | None = None
     role: Role
     content: str
     status: MessageStatus

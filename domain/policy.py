@@ -25,9 +25,40 @@ RETRIEVE = Policy(
     attempt=timedelta(seconds=10), attempts=5, longest_pause=timedelta(seconds=5), patience=_CHAT_PATIENCE
 )
 
+# A summary is a short text, and the turn goes on without it where it fails: someone is waiting.
+SUMMARIZE = Policy(
+    attempt=timedelta(seconds=30),
+    attempts=2,
+    heartbeat=timedelta(seconds=15),
+    longest_pause=timedelta(seconds=2),
+    patience=timedelta(seconds=10),
+)
+
+# One short call that is given up after ten seconds; the question is then searched for as it was asked.
+UNDERSTAND = Policy(attempt=timedelta(seconds=30), attempts=2, heartbeat=timedelta(seconds=15))
+
+# As well, but for what is stored at its end: without it there is nothing to answer from.
+RERANK = Policy(attempt=timedelta(seconds=30), attempts=5, heartbeat=timedelta(seconds=15))
+
+# Beside the answer, which does not wait for a title longer than `workflows.turn` says: a dead worker's is taken over as
+# soon as its answer is.
+TITLE = Policy(
+    attempt=timedelta(seconds=20), attempts=2, heartbeat=timedelta(seconds=15), patience=timedelta(seconds=5)
+)
+
 # A long answer takes minutes; a silent worker is given up after 15 s, since someone is waiting.
 GENERATE = Policy(
     attempt=timedelta(minutes=5),
+    attempts=3,
+    heartbeat=timedelta(seconds=15),
+    longest_pause=timedelta(seconds=5),
+    patience=_CHAT_PATIENCE,
+)
+
+# A tool has limits of its own, lower ones; what it says of itself is a result, so that only a server of ours that
+# is away, or a provider's hiccup, is tried again. After that the model is told.
+TOOL = Policy(
+    attempt=timedelta(minutes=2),
     attempts=3,
     heartbeat=timedelta(seconds=15),
     longest_pause=timedelta(seconds=5),
@@ -89,5 +120,16 @@ DATABASE = Policy(attempt=timedelta(seconds=10), first_pause=timedelta(milliseco
 # Deleting blobs and rows of a large document takes longer, and must happen as well.
 PURGE = Policy(attempt=timedelta(minutes=5), heartbeat=timedelta(seconds=30))
 
-# Asking Temporal about many runs; the Schedule comes again, so a failure may pass.
-HOUSEKEEPING = Policy(attempt=timedelta(minutes=2), attempts=3)
+# Asking Temporal about many runs; the Schedule comes again, so a failure may pass. No tick begins while one is under
+# way: one whose worker died, or that was lost on its way there, is taken over after 15 s.
+HOUSEKEEPING = Policy(attempt=timedelta(minutes=2), attempts=3, heartbeat=timedelta(seconds=15))
+
+# An index over a million vectors takes an hour, and waits for whoever builds another; a dead worker's is begun anew
+# after 30 s. What cannot be built for a day is given up until housekeeping asks again.
+INDEX = Policy(
+    attempt=timedelta(hours=6),
+    heartbeat=timedelta(seconds=30),
+    total=timedelta(hours=24),
+    first_pause=timedelta(seconds=1),
+    longest_pause=timedelta(minutes=1),
+)

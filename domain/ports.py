@@ -1,6 +1,6 @@
 """What the activities need of the world. Adapters implement these; tests may bring fakes."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from domain.conversation import ChatMessage
 from domain.documents import Format
@@ -54,8 +55,54 @@ class Embedder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool that the model may ask for; `parameters` is the JSON schema of its arguments, an object.
+
+    `foreign` is what a stranger's server says of it, None for a tool of ours; then `parameters` are its words as well.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, JsonValue]
+    foreign: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """What the model asks for. `signature` is the provider's own mark, which it wants back unread."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, JsonValue]
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call gave, or why it failed; `markers` name passages of the request that it gave besides."""
+
+    call_id: str
+    content: str
+    failed: bool = False
+    markers: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStep:
+    """An earlier step of the same answer: what the model said, asked for, and was given, one result a call."""
+
+    text: str
+    calls: Sequence[ToolCall]
+    results: Sequence[ToolResult]
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """Everything that an answer is made of."""
+    """Everything that an answer is made of.
+
+    `summary` tells of the conversation before `history`; `boundary` is the word that fences data off in the prompt,
+    new for each request.
+    """
 
     question: str
     passages: Sequence[Passage]
@@ -64,6 +111,10 @@ class AnswerRequest:
     model: str | None = None
     temperature: float = 0.2
     max_tokens: int = 2048
+    summary: str = ""
+    tools: Sequence[ToolSpec] = ()
+    steps: Sequence[ModelStep] = ()
+    boundary: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +126,33 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The answer's end; always the last event of a stream that did not fail."""
+    """The answer's end; always the last event of a stream that did not fail. `cut_off`: its tokens were spent."""
 
+    model: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cut_off: bool = False
+
+
+AnswerEvent = TextDelta | ToolCall | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """A short text that the model is to write for the product itself, never for a reader."""
+
+    system: str
+    content: str
+    model: str | None = None
+    temperature: float = 0.0
+    max_tokens: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What was written; cut off where `max_tokens` were spent."""
+
+    text: str
     model: str
     input_tokens: int = 0
     output_tokens: int = 0
@@ -118,14 +194,24 @@ class TextRecognizer(Protocol):
 
 
 class Generator(Protocol):
-    """Streams an answer. Raises `domain.errors.ProviderError` kinds, `SafetyBlocked` included."""
+    """Writes. Raises `domain.errors.ProviderError` kinds, `SafetyBlocked` included."""
 
     @property
     def model(self) -> str:
         """Name the default model."""
 
-    def stream(self, request: AnswerRequest) -> AsyncIterator[TextDelta | Finished]:
-        """Yield deltas, then one `Finished`."""
+    @property
+    def completes(self) -> bool:
+        """Tell whether the default model can `complete`: not where it only quotes, and takes no tools then either."""
+
+    def completes_with(self, model: str | None) -> bool:
+        """Tell the same of a model that a bot names, or of the default where it names none."""
+
+    def stream(self, request: AnswerRequest) -> AsyncIterator[AnswerEvent]:
+        """Yield deltas and tool calls, then one `Finished`. A stream of calls may have no text."""
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Write a short text in one piece. Raises `ProviderRejected` where the provider only quotes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ DELETE_DOCUMENT = "DeleteDocument"
 DELETE_BOT = "DeleteBot"
 CRAWL_SITE = "CrawlSite"
 IMPORT_DOCUMENTS = "ImportDocuments"
+INDEX_BOT = "IndexBot"
 HOUSEKEEPING = "Housekeeping"
 HOUSEKEEPING_ID = "housekeeping"
 
@@ -15,6 +16,7 @@ RETRY_UPDATE = "retry"
 ABANDON_UPDATE = "abandon"
 KEEP_TEXT_PAGES_UPDATE = "keep_text_pages"
 ADMIT_SIGNAL = "admit"
+DECIDED_SIGNAL = "decided"
 
 # Chat goes before ingestion on every queue that both use; 1 is the most urgent, 5 the least.
 CHAT_PRIORITY = 1
@@ -46,3 +48,8 @@ def deletion_run(target: DocumentId | BotId) -> str:
 def import_run(import_id: ImportId) -> str:
     """Name the one run that may work on this import."""
     return f"import/{import_id}"
+
+
+def index_run(bot_id: BotId) -> str:
+    """Name the one run that may index this bot."""
+    return f"index/{bot_id}"

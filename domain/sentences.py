@@ -10,8 +10,8 @@ _END = regex.compile(
     rf"""
     (?: [{_HARD_END}]+ [\p{{Pe}}\p{{Pf}}"'」』]* \s*         # scripts whose full stop needs no space after it
       | (?<![.!?…]) [.!?…]++ [\p{{Pe}}\p{{Pf}}"'”’]* (?:\[\d+\])* \s+ (?=[^\p{{Ll}}])   # then anything but a small letter
-      | \s* \n \s* \n \s*                                    # a blank line
-      | \s* \n \s* (?=[-*•‣◦#|]|\d{{1,3}}[.)]\s)              # the next item of a list, a heading, a row
+      | \n \s* \n \s*                                        # a blank line
+      | \n \s* (?=[-*•‣◦#|]|\d{{1,3}}[.)]\s)                  # the next item of a list, a heading, a row
     )
     """,
     regex.VERBOSE,

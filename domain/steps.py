@@ -14,8 +14,10 @@ from domain.conversation import TurnOutcome
 from domain.crawls import CrawlRef, CrawlStatus
 from domain.documents import IngestionRef
 from domain.ids import BotId, ConversationId, DocumentId, ImportId, MessageId, TurnId, UserId
+from domain.indexes import IndexState
 from domain.model import Model
 from domain.policy import Policy
+from domain.tools import CallStatus, ToolType
 
 InputT = TypeVar("InputT", bound=Model)
 OutputT = TypeVar("OutputT", bound=Model)
@@ -273,15 +275,59 @@ class TurnRef(Model):
     turn_id: TurnId
 
 
+class AgentBounds(Model):
+    """How far an agent may go; see `domain.bots.AgentConfiguration`."""
+
+    max_steps: int
+    max_tokens: int
+    max_seconds: int
+
+
 class LoadedHistory(Model):
-    """The window of earlier messages that the prompt will hold."""
+    """The window of earlier messages that the prompt will hold, and which further steps the turn needs.
+
+    `agent` where tools are used, and how far.
+    """
 
     messages: int
     tokens: int
+    summarize: bool = False
+    title: bool = False
+    understand: bool = False
+    agent: AgentBounds | None = None
+
+
+class Summarized(Model):
+    """How many messages a new summary took in; none where an earlier attempt had stored it."""
+
+    messages: int = 0
+
+
+class Understood(Model):
+    """How many queries are searched for."""
+
+    queries: int = 1
 
 
 class Retrieved(Model):
-    """How many passages were found worth giving to the model."""
+    """How many passages were found worth giving to the model; `unknown` where none is, and it is not asked."""
+
+    passages: int
+    unknown: bool = False
+    rerank: bool = False
+    """They are candidates yet, of which a model is to choose; then `relevance` is that of the best one."""
+    relevance: float = 0.0
+
+
+class RerankPassages(Model):
+    """A turn whose candidates are to be put in order, and how relevant the best of them is."""
+
+    ref: TurnRef
+    relevance: float
+
+
+class Reranked(Model):
+    """How many passages are given to the model that answers."""
 
     passages: int
 
@@ -312,9 +358,107 @@ class Persisted(Model):
 LOAD_HISTORY = Step(
     "load_history", TurnRef, LoadedHistory, Queue.CHAT, policy.DATABASE, "Choose the history window", local=True
 )
+SUMMARIZE_HISTORY = Step(
+    "summarize_history", TurnRef, Summarized, Queue.MODELS, policy.SUMMARIZE, "Summarise what was said", try_cancel=True
+)
+TITLE = Step("title", TurnRef, Done, Queue.MODELS, policy.TITLE, "Name the conversation", try_cancel=True)
+UNDERSTAND_QUESTION = Step(
+    "understand_question",
+    TurnRef,
+    Understood,
+    Queue.MODELS,
+    policy.UNDERSTAND,
+    "Understand the question",
+    try_cancel=True,
+)
 RETRIEVE = Step("retrieve", TurnRef, Retrieved, Queue.MODELS, policy.RETRIEVE, "Find passages")
+RERANK = Step("rerank", RerankPassages, Reranked, Queue.MODELS, policy.RERANK, "Put passages in order", try_cancel=True)
 GENERATE = Step("generate", TurnRef, Generated, Queue.MODELS, policy.GENERATE, "Stream the answer", try_cancel=True)
+DECLINE = Step("decline", TurnRef, Done, Queue.CHAT, policy.DATABASE, "Say that it does not know", local=True)
 PERSIST = Step("persist", PersistTurn, Persisted, Queue.CHAT, policy.DATABASE, "Store the answer", local=True)
+
+
+# Agents
+
+
+class ModelStepRef(Model):
+    """One step of an agent, by its number; with the `last` one the model is to answer with what it has."""
+
+    ref: TurnRef
+    number: int
+    last: bool = False
+
+
+class PlannedCall(Model):
+    """A tool call that is to be run, by its number within its step."""
+
+    number: int
+    tool: ToolType
+    needs_approval: bool = False
+
+
+class ModelStepped(Model):
+    """What a model step asked for. Without calls and with `answered` its text is the turn's draft."""
+
+    answered: bool
+    calls: tuple[PlannedCall, ...] = ()
+    tokens: int = 0
+
+
+class CallRef(Model):
+    """One tool call."""
+
+    ref: TurnRef
+    step: int
+    number: int
+
+
+class Decisions(Model):
+    """What people decided about a step's calls: numbers of those that may run, and how many still wait."""
+
+    approved: tuple[int, ...] = ()
+    waiting: int = 0
+
+
+class Consultation(Model):
+    """The turn in which another bot is asked; none where the call has ended."""
+
+    turn: TurnRef | None = None
+
+
+class SettleCall(Model):
+    """How a call ends that its own step did not end."""
+
+    call: CallRef
+    code: str
+    message: str
+
+
+class CallEnded(Model):
+    """The end of a tool call; its result is in its row."""
+
+    status: CallStatus
+
+
+MODEL_STEP = Step(
+    "model_step", ModelStepRef, ModelStepped, Queue.MODELS, policy.GENERATE, "Ask the model", try_cancel=True
+)
+SEARCH_DOCUMENTS = Step(
+    "search_documents", CallRef, CallEnded, Queue.MODELS, policy.TOOL, "Search the documents", try_cancel=True
+)
+SQL_QUERY = Step("sql_query", CallRef, CallEnded, Queue.MODELS, policy.TOOL, "Query a database", try_cancel=True)
+HTTP_REQUEST = Step("http_request", CallRef, CallEnded, Queue.MODELS, policy.TOOL, "Send a request", try_cancel=True)
+MCP_CALL = Step("mcp_call", CallRef, CallEnded, Queue.MODELS, policy.TOOL, "Call a server's tool", try_cancel=True)
+OPEN_CONSULTATION = Step(
+    "open_consultation", CallRef, Consultation, Queue.CHAT, policy.DATABASE, "Ask another bot", local=True
+)
+CLOSE_CONSULTATION = Step(
+    "close_consultation", CallRef, CallEnded, Queue.CHAT, policy.DATABASE, "Take its answer", local=True
+)
+READ_DECISIONS = Step(
+    "read_decisions", ModelStepRef, Decisions, Queue.CHAT, policy.DATABASE, "See what was decided", local=True
+)
+SETTLE_CALL = Step("settle_call", SettleCall, CallEnded, Queue.CHAT, policy.DATABASE, "End a tool call", local=True)
 
 
 # Crawls
@@ -374,6 +518,54 @@ PURGE_DOCUMENT = Step("purge_document", DeletionRef, Purged, Queue.CHAT, policy.
 PURGE_BOT = Step("purge_bot", DeletionRef, Purged, Queue.CHAT, policy.PURGE, "Delete the bot's documents and talk")
 
 
+# Indexes of large bots
+
+
+class IndexRef(Model):
+    """A bot whose index is looked after."""
+
+    owner_id: UserId
+    bot_id: BotId
+
+
+class IndexPlanned(Model):
+    """What there is to do for a bot of so many chunks."""
+
+    chunks: int
+    drop: bool = False
+    build_vectors: bool = False
+    index_keywords: bool = False
+
+
+class KeywordsIndexed(Model):
+    """Segments that this attempt wrote, and chunks in them."""
+
+    segments: int
+    chunks: int
+
+
+class CloseIndex(Model):
+    """How the run ended; one that is `valid` is used from now on."""
+
+    ref: IndexRef
+    state: IndexState
+    code: str | None = None
+    message: str | None = None
+
+
+PLAN_INDEX = Step(
+    "plan_index", IndexRef, IndexPlanned, Queue.CHAT, policy.DATABASE, "See what the bot's index needs", local=True
+)
+BUILD_VECTOR_INDEX = Step(
+    "build_vector_index", IndexRef, Done, Queue.CHAT, policy.INDEX, "Build the bot's vector index beside all writes"
+)
+INDEX_KEYWORDS = Step(
+    "index_keywords", IndexRef, KeywordsIndexed, Queue.INGEST_CPU, policy.INDEX, "Write postings of the bot's keywords"
+)
+CLOSE_INDEX = Step("close_index", CloseIndex, Done, Queue.CHAT, policy.INDEX, "Use the index, or clear it away")
+DROP_INDEX = Step("drop_index", IndexRef, Done, Queue.CHAT, policy.INDEX, "Drop the bot's index")
+
+
 # Housekeeping
 
 
@@ -402,8 +594,10 @@ STEPS: tuple[Step[Model, Model], ...] = (
     BEGIN_INGESTION, EXTRACT, RECOGNIZE, RECOGNIZE_LOCALLY, KEEP_TEXT_PAGES, CHUNK, EMBED, PUBLISH, PARK,
     DISCARD_ARTIFACTS, DISCARD_CHUNKS, CLOSE_INGESTION,
     BEGIN_IMPORT, UNPACK, RETRY_PARKED, CLAIM_PACK, EXTRACT_PACK, EMBED_PACK, RELEASE_PACK, SETTLE_IMPORT, END_IMPORT,
-    LOAD_HISTORY, RETRIEVE, GENERATE, PERSIST,
+    LOAD_HISTORY, SUMMARIZE_HISTORY, TITLE, UNDERSTAND_QUESTION, RETRIEVE, RERANK, GENERATE, DECLINE, PERSIST,
+    MODEL_STEP, SEARCH_DOCUMENTS, SQL_QUERY, HTTP_REQUEST, MCP_CALL, OPEN_CONSULTATION, CLOSE_CONSULTATION, READ_DECISIONS, SETTLE_CALL,
     BEGIN_CRAWL, SURVEY_SITE, FETCH_PAGES, CLOSE_CRAWL,
     STOP_INGESTION, PURGE_DOCUMENT, PURGE_BOT,
+    PLAN_INDEX, BUILD_VECTOR_INDEX, INDEX_KEYWORDS, CLOSE_INDEX, DROP_INDEX,
     SWEEP_PENDING, CLOSE_ORPHANS, EXPIRE,
 )  # type: ignore[assignment]  # see above  # fmt: skip

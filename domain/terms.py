@@ -76,7 +76,12 @@ def of_chunk(name: str, heading_path: Sequence[str], content: str) -> ChunkTerms
 
 
 def of_question(text: str, bot_languages: Collection[str]) -> list[int]:
-    """List what to look for, each term once, in the order of the question; at most 96.
+    """List what to look for, each term once, in the order of the question; at most 96."""
+    return list(dict.fromkeys(chain.from_iterable(words_of_question(text, bot_languages))))
+
+
+def words_of_question(text: str, bot_languages: Collection[str]) -> list[tuple[int, ...]]:
+    """List the terms that stand for each word of a question, each word once; at most 96 terms.
 
     Function words are left out where there are others: a chunk that shares only them has nothing of the question.
     """
@@ -84,8 +89,29 @@ def of_question(text: str, bot_languages: Collection[str]) -> list[int]:
     tokens = _tokens(text)
     language = languages.of_words(tokens, least=1.0)
     telling = [token for token in tokens if not languages.is_function_word(token, language)] or tokens
-    found = chain.from_iterable(map(terms_of.__getitem__, telling))
-    return list(islice(dict.fromkeys(found), _MOST_QUESTION_TERMS))
+    found: dict[int, None] = {}
+    words: list[tuple[int, ...]] = []
+    for word in dict.fromkeys(map(terms_of.__getitem__, telling)):
+        left = _MOST_QUESTION_TERMS - len(found)
+        new = list(islice((term for term in dict.fromkeys(word) if term not in found), left))
+        found.update(dict.fromkeys(new))
+        kept = tuple(term for term in word if term in found)
+        if kept:
+            words.append(kept)
+        if len(found) == _MOST_QUESTION_TERMS:
+            break
+    return words
+
+
+def words(text: str) -> frozenset[str]:
+    """List the words of a text as they are written, folded; bigrams where no space parts them."""
+    return frozenset(_tokens(text))
+
+
+def unspaced(text: str) -> float:
+    """Tell which share of a text's letters stands in scripts that are cut into bigrams."""
+    letters = sum(map(str.isalnum, text))
+    return sum(len(run.group()) for run in _UNSPACED.finditer(text)) / letters if letters else 0.0
 
 
 def rarity(having: int, chunks: int) -> float:

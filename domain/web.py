@@ -59,7 +59,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 def is_fetchable(address: Address, port: int, allowed: Sequence[Network] = ()) -> bool:
     """Tell whether a connection may be opened: to a public host's web port, or anywhere in an allowed network."""
-    meant = _meant(address)
+    meant = meant_by(address)
     if meant in _METADATA or address in _METADATA:
         return False
     if any(one in network for network in allowed for one in (address, meant) if one.version == network.version):
@@ -67,7 +67,7 @@ def is_fetchable(address: Address, port: int, allowed: Sequence[Network] = ()) -
     return port in PUBLIC_PORTS and _is_public(meant)
 
 
-def _meant(address: Address) -> Address:
+def meant_by(address: Address) -> Address:
     """Give the IPv4 address that an IPv6 one stands for; tunnels are not looked into, but refused."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
