@@ -58,7 +58,7 @@ def configure_logs(*, level: str, style: Literal["console", "json"], service: st
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = name != "uvicorn.access"
-    for noisy in ("httpx", "httpx2", "google_genai", "sqlalchemy.engine", "temporalio.activity"):
+    for noisy in ("httpx", "httpx2", "google_genai", "openai", "anthropic", "sqlalchemy.engine", "temporalio.activity"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service)
 

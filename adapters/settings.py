@@ -42,12 +42,21 @@ class Settings(BaseSettings):
     access_token_lifetime: timedelta = timedelta(minutes=30)
     refresh_token_lifetime: timedelta = timedelta(days=30)
 
-    provider: Literal["local", "gemini"] = "local"
+    provider: Literal["local", "gemini", "openai", "anthropic"] = "local"
+    embedding_provider: Literal["local", "gemini", "openai"] | None = None  # none: the provider, or local
     embedding_width: int = Field(default=768, ge=384, le=4000)
     gemini_api_key: SecretStr | None = None
     gemini_base_url: str | None = None
     gemini_embedding_model: str = "gemini-embedding-001"
     gemini_generation_model: str = "gemini-2.5-flash"
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None  # of any server that speaks OpenAI's API
+    openai_embedding_model: str = "text-embedding-3-small"
+    openai_embedding_dimensions: bool = True  # the server takes a width to answer in
+    openai_generation_model: str = "gpt-5.4-mini"
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: str | None = None
+    anthropic_generation_model: str = "claude-haiku-5-5"
     model_timeout: timedelta = timedelta(seconds=60)
 
     # Of all processes together, for each model; none: unlimited until the provider objects.
@@ -64,7 +73,7 @@ class Settings(BaseSettings):
 
     worker_queues: str = "chat,ingest-cpu,models,web"
     worker_cpu_slots: int = Field(default=2, ge=1)
-    worker_model_slots: int = Field(default=64, ge=1)
+    worker_model_slots: int = Field(default=256, ge=1)  # a stream takes one for as long as it is written
     worker_web_slots: int = Field(default=8, ge=1)  # crawls that fetch at a time
     worker_database_slots: int = Field(default=64, ge=1)
     graceful_shutdown: timedelta = timedelta(seconds=10)
@@ -81,6 +90,9 @@ class Settings(BaseSettings):
     chunk_characters: int = Field(default=1000, ge=100, le=4000)
     chunk_overlap: int = Field(default=150, ge=0, le=1000)
 
+    index_chunks: int = Field(default=5_000, ge=1)  # from which on a bot has an index
+    index_memory_bytes: int = Field(default=256 << 20, ge=1 << 20)  # that a build may take; beyond, it is slower
+
     housekeeping_interval: timedelta = timedelta(seconds=15)
     housekeeping_grace: timedelta = timedelta(seconds=15)
 
@@ -91,10 +103,39 @@ class Settings(BaseSettings):
             raise ValueError("CHATSPHERE_SECRET_KEY must be set to 32 random characters or more outside development.")
         return self
 
+    @property
+    def providers(self) -> frozenset[str]:
+        """The providers that bots may choose: `local`, and each that has a key (or, of one's own, an address)."""
+        has = {
+            "local": True,
+            "gemini": self.gemini_api_key,
+            "openai": self.openai_api_key or self.openai_base_url,
+            "anthropic": self.anthropic_api_key,
+        }
+        return frozenset(name for name, given in has.items() if given)
+
+    @property
+    def generation_models(self) -> dict[str, str]:
+        """What answers by default, by provider, of those that are called over the network and are set up."""
+        models = {
+            "gemini": self.gemini_generation_model,
+            "openai": self.openai_generation_model,
+            "anthropic": self.anthropic_generation_model,
+        }
+        return {provider: name for provider, name in models.items() if provider in self.providers}
+
+    @property
+    def embeds_with(self) -> Literal["local", "gemini", "openai"]:
+        """The provider that embeds. Anthropic does not, so `local` does where nothing else is chosen."""
+        if self.embedding_provider is not None:
+            return self.embedding_provider
+        return "local" if self.provider == "anthropic" else self.provider
+
     @model_validator(mode="after")
-    def _need_a_key_for_gemini(self) -> Self:
-        if self.provider == "gemini" and self.gemini_api_key is None:
-            raise ValueError("CHATSPHERE_PROVIDER=gemini needs CHATSPHERE_GEMINI_API_KEY.")
+    def _need_a_key(self) -> Self:
+        for setting, provider in (("PROVIDER", self.provider), ("EMBEDDING_PROVIDER", self.embeds_with)):
+            if provider not in self.providers:
+                raise ValueError(f"CHATSPHERE_{setting}={provider} needs CHATSPHERE_{provider.upper()}_API_KEY.")
         return self
 
     @field_validator("fetch_allowed_networks")
@@ -111,10 +152,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _need_a_provider_that_reads_images(self) -> Self:
-        if self.ocr == "provider" and self.provider == "local":
-            raise ValueError(
-                "CHATSPHERE_OCR=provider needs CHATSPHERE_PROVIDER=gemini; the local models read no images."
-            )
+        if self.ocr == "provider" and self.gemini_api_key is None:
+            raise ValueError("CHATSPHERE_OCR=provider needs CHATSPHERE_GEMINI_API_KEY; only Gemini reads images here.")
         return self
 
     @model_validator(mode="after")

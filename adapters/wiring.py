@@ -16,12 +16,14 @@ from adapters.extraction.extractor import SubprocessExtractor
 from adapters.models.budgeted import budgeted
 from adapters.models.providers import open_models
 from adapters.postgres.engine import open_engine
+from adapters.postgres.feeds import Feeds
 from adapters.postgres.notifications import Notifications
 from adapters.postgres.tracing import trace_statements
 from adapters.settings import Settings
 from adapters.telemetry import Telemetry, open_telemetry
 from adapters.temporal.client import connect
 from adapters.temporal.runs import call_ingestion
+from adapters.tools.sql import SqlRunner
 from adapters.web.fetcher import FetchLimits, WebFetcher
 from domain.ports import BlobStore, Embedder, ExtractionLimits, Fetcher, Generator, TextRecognizer
 
@@ -39,6 +41,7 @@ class Adapters:
     extractor: SubprocessExtractor
     fetcher: Fetcher
     notifications: Notifications
+    feeds: Feeds
     telemetry: Telemetry
     recognizer: TextRecognizer | None = None
 
@@ -80,6 +83,7 @@ async def open_adapters(
             extractor=extractor,
             fetcher=fetcher,
             notifications=notifications,
+            feeds=Feeds(engine),
             telemetry=telemetry,
         )
 
@@ -114,3 +118,8 @@ def archive_limits(settings: Settings) -> ArchiveLimits:
     return ArchiveLimits(
         files=settings.import_max_files, file_bytes=settings.max_upload_bytes, total_bytes=settings.import_max_bytes
     )
+
+
+def sql_runner(settings: Settings) -> SqlRunner:
+    """Give what runs SQL on databases that owners register."""
+    return SqlRunner(own_database=settings.database_url, allowed=settings.networks)

@@ -14,7 +14,7 @@ def conflicts(ports: Mapping[str, int]) -> list[str]:
     for setting, port in ports.items():
         if port in seen:
             found.append(f"{setting} and {seen[port]} are both {port}: give each a port of its own.")
-        elif _is_taken(port):
+        elif is_taken(port):
             found.append(
                 f"Port {port} is in use by {_owner(port)}. Stop that, or choose another port: {setting}=<port> make up"
             )
@@ -22,7 +22,8 @@ def conflicts(ports: Mapping[str, int]) -> list[str]:
     return found
 
 
-def _is_taken(port: int) -> bool:
+def is_taken(port: int) -> bool:
+    """Tell whether somebody listens on a port, of whatever address, or it cannot be had."""
     with socket.socket() as probe:
         probe.settimeout(1)
         if probe.connect_ex(("127.0.0.1", port)) == 0:  # seen also where another address is bound

@@ -31,7 +31,7 @@ _SYSTEM_USER = "pgserver"
 _SETTINGS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "shared_buffers": "128MB",
+    "shared_buffers": "512MB",  # as in the compose file: the indexes of a large bot take some 300 MB
     "maintenance_work_mem": "128MB",
     "max_connections": "100",
     "max_wal_size": "2GB",

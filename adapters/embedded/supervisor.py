@@ -150,7 +150,7 @@ class Supervisor:
             provider = "local: no key, no network; answers are quotations"
             other = "CHATSPHERE_PROVIDER=gemini CHATSPHERE_GEMINI_API_KEY=<key> make up"
         else:
-            provider = f"{settings.provider}: {settings.gemini_generation_model}, {settings.gemini_embedding_model}"
+            provider = f"{settings.provider}, embeddings by {settings.embeds_with}"
             other = "CHATSPHERE_PROVIDER=local make up"
         return [
             ("API docs", f"{settings.api_url}/docs"),

@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres import budgets
 from adapters.postgres.budgets import Key
-from adapters.postgres.engine import transaction
+from adapters.postgres.engine import reading, transaction
 from domain.budget import Budget, Limits, is_free, limits_of, raise_is_due, raised, refused, share_of, wait_for
 from domain.errors import ProviderRateLimited
+from domain.providers import LOCAL, split
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +71,7 @@ class _Book:
 
 
 class SharedBudget:
-    """One provider's budgets, of every model that is called. Use `share` around each call."""
+    """The budgets of every model that is called; `provider` has those that name none. Use `share` around each call."""
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class SharedBudget:
         self._now = now
         self._sleep = sleep
         self._patience = patience
-        self._books: dict[tuple[str, Purpose], _Book] = {}
+        self._books: dict[tuple[Key, Purpose], _Book] = {}
 
     @asynccontextmanager
     async def share(self, model: str, purpose: Purpose, *, tokens: int, urgent: bool) -> AsyncIterator[Usage]:
@@ -97,7 +98,11 @@ class SharedBudget:
         Raises `ProviderRateLimited` where the share would have to be waited for too long, with the time
         to come back after. A call that raises it itself lowers the budget and pauses it for all.
         """
-        book = self._book(model, purpose)
+        key = Key(*split(model, default=self._provider))
+        if key.provider == LOCAL:  # this machine's own, which nobody meters
+            yield Usage(tokens)
+            return
+        book = self._book(key, purpose)
         metered = await self._acquire(book, tokens, urgent=urgent)
         usage = Usage(tokens)
         try:
@@ -112,12 +117,10 @@ class SharedBudget:
         if raise_is_due(book.budget, now=self._now()):
             await self._raise(book)
 
-    def _book(self, model: str, purpose: Purpose) -> _Book:
-        name = model.removeprefix(f"{self._provider}/")
-        book = self._books.get((name, purpose))
+    def _book(self, key: Key, purpose: Purpose) -> _Book:
+        book = self._books.get((key, purpose))
         if book is None:
-            book = _Book(Key(self._provider, name), self._configured.get(purpose, Limits()))
-            self._books[name, purpose] = book
+            book = self._books[key, purpose] = _Book(key, self._configured.get(purpose, Limits()))
         return book
 
     async def _acquire(self, book: _Book, tokens: int, *, urgent: bool) -> bool:
@@ -141,7 +144,7 @@ class SharedBudget:
                 return
             requests, tokens = book.requests, book.tokens
             try:
-                async with transaction(self._engine) as connection:
+                async with reading(self._engine) as connection:  # one statement, which commits by itself
                     budget = await budgets.note(connection, book.key, requests=requests, tokens=tokens, now=now)
             except _DATABASE_AWAY as error:
                 # What held a moment ago holds on: a step that can go on without the database does.

@@ -13,24 +13,27 @@ from adapters.models.providers import Models
 from adapters.settings import Settings
 from domain.budget import Limits
 from domain.ports import (
+    AnswerEvent,
     AnswerRequest,
+    Completion,
+    CompletionRequest,
     Embedder,
     Embeddings,
     Finished,
     Generator,
     RecognizedPage,
-    TextDelta,
     TextRecognizer,
     Vectors,
 )
+from domain.providers import LOCAL
 
 _CHARACTERS_A_TOKEN = 4
 _PAGE_TOKENS = 3000  # of an image of A4 and a dense page of text
 
 
 def budgeted(models: Models, engine: AsyncEngine, settings: Settings, now: Callable[[], datetime]) -> Models:
-    """Put the budget around the models of a provider that is called over the network."""
-    if settings.provider == "local":
+    """Put the budget around the models, where one of them is called over the network."""
+    if settings.providers == {LOCAL}:
         return models
     configured = {
         Purpose.EMBEDDING: Limits(settings.embedding_requests_per_minute, settings.embedding_tokens_per_minute),
@@ -93,8 +96,24 @@ class BudgetedGenerator:
     def model(self) -> str:
         return self._generator.model
 
-    async def stream(self, request: AnswerRequest) -> AsyncGenerator[TextDelta | Finished]:
-        """Yield deltas as they come, then one `Finished`."""
+    @property
+    def completes(self) -> bool:
+        return self._generator.completes
+
+    def completes_with(self, model: str | None) -> bool:
+        """Ask the generator itself."""
+        return self._generator.completes_with(model)
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Write a short text; somebody waits for the answer that it is for."""
+        model, tokens = request.model or self.model, _tokens([request.system, request.content])
+        async with self._budget.share(model, Purpose.GENERATION, tokens=tokens, urgent=True) as usage:
+            completion = await self._generator.complete(request)
+            usage.tokens = completion.input_tokens + completion.output_tokens or tokens
+            return completion
+
+    async def stream(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent]:
+        """Yield events as they come, then one `Finished`."""
         model, finished = request.model or self.model, None
         tokens = _tokens(_texts(request))
         async with (
@@ -147,7 +166,7 @@ def _budgeted_recognizer(recognizer: TextRecognizer | None, budget: SharedBudget
 
 
 @asynccontextmanager
-async def _closing(stream: AsyncIterator[TextDelta | Finished]) -> AsyncIterator[AsyncIterator[TextDelta | Finished]]:
+async def _closing(stream: AsyncIterator[AnswerEvent]) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
     """Hang up on the provider on every way out."""
     try:
         yield stream
@@ -158,7 +177,9 @@ async def _closing(stream: AsyncIterator[TextDelta | Finished]) -> AsyncIterator
 
 def _texts(request: AnswerRequest) -> list[str]:
     passages = [passage.content for passage in request.passages]
-    return [request.instructions, request.question, *passages, *(message.content for message in request.history)]
+    given = [result.content for step in request.steps for result in step.results]
+    history = [message.content for message in request.history]
+    return [request.instructions, request.summary, request.question, *passages, *history, *given]
 
 
 def _tokens(texts: Sequence[str]) -> int:

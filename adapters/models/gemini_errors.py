@@ -14,9 +14,11 @@ from domain.errors import (
     ProviderError,
     ProviderInputRefused,
     ProviderMalformed,
+    ProviderModelMissing,
     ProviderQuotaExhausted,
     ProviderRateLimited,
     ProviderRejected,
+    ProviderSilent,
     SafetyBlocked,
 )
 
@@ -43,7 +45,7 @@ def gemini_errors(*, model: str, setting: str) -> Iterator[None]:
     except errors.APIError as error:
         raise _refusal(error, model=model, setting=setting) from None
     except (httpx2.TimeoutException, TimeoutError):
-        raise ProviderError(f"Gemini did not answer in time ({model}).") from None
+        raise ProviderSilent(f"Gemini did not answer in time ({model}).") from None
     except httpx2.HTTPError as error:
         raise ProviderError(f"The connection to Gemini failed ({type(error).__name__}, {model}).") from None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
@@ -52,7 +54,7 @@ def gemini_errors(*, model: str, setting: str) -> Iterator[None]:
         raise ProviderMalformed(f"Gemini's answer was not in its documented format ({model}).") from None
 
 
-def declined(reason: str | None, *, model: str) -> ProviderError:
+def declined(reason: str | None, model: str) -> ProviderError:
     """Name an answer that ended for `reason`, which is neither STOP nor MAX_TOKENS."""
     code = reason if reason and re.fullmatch(r"[A-Z_]{1,40}", reason) else "UNKNOWN"
     if code in _DECLINED:
@@ -84,7 +86,7 @@ def _refusal(error: errors.APIError, *, model: str, setting: str) -> ProviderErr
     if status == 429:
         return ProviderRateLimited(f"Gemini asks for a pause (429, {model}).", retry_after=_pause(error, details))
     if status == 404:
-        return ProviderRejected(
+        return ProviderModelMissing(
             f"Gemini has no model named {model} (404). Set {setting} to one that it has, then retry."
         )
     if status == 413 or (status == 400 and error.status == "INVALID_ARGUMENT"):

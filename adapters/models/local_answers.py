@@ -10,7 +10,8 @@ import numpy as np
 from adapters.models.local_embedding import LocalEmbedder
 from adapters.models.spans import model_span, record_usage
 from domain.conversation import estimate_tokens
-from domain.ports import AnswerRequest, Finished, TextDelta
+from domain.errors import ProviderRejected
+from domain.ports import AnswerEvent, AnswerRequest, Completion, CompletionRequest, Finished, TextDelta
 from domain.prompts import NOTHING_FOUND
 from domain.retrieval import Passage
 from domain.sentences import sentence_spans, title_ends, tokens
@@ -58,8 +59,20 @@ class LocalGenerator:
     def model(self) -> str:
         return MODEL
 
-    async def stream(self, request: AnswerRequest) -> AsyncGenerator[TextDelta | Finished]:
-        """Yield the answer word by word, then `Finished` with estimated tokens."""
+    @property
+    def completes(self) -> bool:
+        return False
+
+    def completes_with(self, model: str | None) -> bool:  # noqa: ARG002  (there is one)
+        """Sentences are quoted, none is written."""
+        return False
+
+    async def complete(self, request: CompletionRequest) -> Completion:  # noqa: ARG002  (nothing is written)
+        """Refuse: sentences are quoted here, none is written."""
+        raise ProviderRejected("The local model only quotes and writes no text of its own. Choose another provider.")
+
+    async def stream(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent]:
+        """Yield the answer word by word, then `Finished` with estimated tokens. Tools are not asked for."""
         with model_span("chat", provider="chatsphere.local", model=MODEL) as span:
             answer = _compose(await self._choose(request))
             for piece in re.findall(r"\S+\s*", answer):

@@ -1,15 +1,20 @@
 """Opens the models that the settings choose."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import assert_never
+from functools import cache
+from typing import TYPE_CHECKING
 
 import structlog
 
+from adapters.models.routed import RoutedGenerator
 from adapters.models.tesseract import TesseractRecognizer, installed_languages
 from adapters.settings import Settings
 from domain.ports import Embedder, Generator, TextRecognizer
+
+if TYPE_CHECKING:
+    from adapters.models.local_embedding import LocalEmbedder
 
 log = structlog.get_logger(__name__)
 
@@ -23,27 +28,69 @@ class Models:
     recognizer: TextRecognizer | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Provider:
+    """What one provider can do. The local models are made where they are first needed."""
+
+    generator: Callable[[], Generator]
+    embedder: Callable[[], Embedder] | None = None
+    reader: TextRecognizer | None = None
+
+
 @asynccontextmanager
 async def open_models(settings: Settings) -> AsyncIterator[Models]:
-    """Open one provider, and close its connections on leaving.
+    """Open every provider that is set up, and close their connections on leaving.
 
-    Only the chosen provider is imported: google-genai takes a second and 60 MB, onnxruntime a third of it.
+    Only those are imported: google-genai takes a second and 60 MB, onnxruntime a third of it.
     """
-    match settings.provider:
+    async with AsyncExitStack() as stack:
+        opened = {name: await _open(name, settings, stack) for name in sorted(settings.providers)}
+        embedder = opened[settings.embeds_with].embedder
+        if embedder is None:
+            raise ValueError(f"{settings.embeds_with} does not embed")
+        reader = opened["gemini"].reader if "gemini" in opened else None
+        reads = settings.provider == "gemini" or settings.ocr == "provider"
+        generator = RoutedGenerator(
+            {name: provider.generator for name, provider in opened.items()}, default=settings.provider
+        )
+        yield Models(embedder(), generator, recognizer_of(settings, reader if reads else None))
+
+
+async def _open(name: str, settings: Settings, stack: AsyncExitStack) -> _Provider:
+    match name:
         case "gemini":
             from adapters.models.gemini import open_gemini  # noqa: PLC0415  (see above)
 
-            async with open_gemini(settings) as (embedder, generator):
-                reader = generator.page_reader(settings.model_timeout)
-                yield Models(embedder, generator, recognizer_of(settings, reader))
-        case "local":
-            from adapters.models.local_answers import LocalGenerator  # noqa: PLC0415  (see above)
-            from adapters.models.local_embedding import LocalEmbedder  # noqa: PLC0415  (see above)
+            embedder, generator = await stack.enter_async_context(open_gemini(settings))
+            return _Provider(lambda: generator, lambda: embedder, generator.page_reader(settings.model_timeout))
+        case "openai":
+            from adapters.models.openai_client import open_openai  # noqa: PLC0415  (see above)
 
-            local = LocalEmbedder(width=settings.embedding_width)
-            yield Models(local, LocalGenerator(local), recognizer_of(settings))
+            openai_embedder, openai_generator = await stack.enter_async_context(open_openai(settings))
+            return _Provider(lambda: openai_generator, lambda: openai_embedder)
+        case "anthropic":
+            from adapters.models.anthropic_generation import open_anthropic  # noqa: PLC0415  (see above)
+
+            anthropic_generator = await stack.enter_async_context(open_anthropic(settings))
+            return _Provider(lambda: anthropic_generator)
         case _:
-            assert_never(settings.provider)
+            return _local(settings.embedding_width)
+
+
+def _local(width: int) -> _Provider:
+    @cache
+    def embedder() -> "LocalEmbedder":
+        from adapters.models.local_embedding import LocalEmbedder  # noqa: PLC0415  (see above)
+
+        return LocalEmbedder(width=width)
+
+    @cache
+    def generator() -> Generator:
+        from adapters.models.local_answers import LocalGenerator  # noqa: PLC0415  (see above)
+
+        return LocalGenerator(embedder())
+
+    return _Provider(generator, embedder)
 
 
 def recognizer_of(settings: Settings, of_provider: TextRecognizer | None = None) -> TextRecognizer | None:

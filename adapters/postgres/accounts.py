@@ -9,7 +9,17 @@ from sqlalchemy import Row, Select, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres.tables import bots, documents, ingestions, messages, refresh_tokens, turns, users
+from adapters.postgres.tables import (
+    bots,
+    conversations,
+    documents,
+    ingestions,
+    messages,
+    refresh_tokens,
+    summaries,
+    turns,
+    users,
+)
 from domain.ids import UserId
 
 
@@ -49,15 +59,21 @@ async def usage(connection: AsyncConnection, user: UserId) -> Row[Any]:
 
     spent = func.coalesce(func.sum(turns.c.input_tokens + turns.c.output_tokens), 0)
     said = select(func.count()).select_from(messages).join(turns, turns.c.id == messages.c.turn_id)
+    summed = select(func.coalesce(func.sum(summaries.c.input_tokens + summaries.c.output_tokens), 0))
+    told = summed.join(messages, messages.c.id == summaries.c.message_id).join(turns, turns.c.id == messages.c.turn_id)
+    named = func.coalesce(func.sum(conversations.c.title_input_tokens + conversations.c.title_output_tokens), 0)
     live = documents.c.status != "deleting"
     statement: Select[Any] = select(
         of(func.count(), bots, bots.c.deleting_at.is_(None)).label("bots"),
         of(func.count(), documents, live).label("documents"),
         of(func.coalesce(func.sum(documents.c.size_bytes), 0), documents, live).label("stored_bytes"),
         said.where(turns.c.owner_id == user).scalar_subquery().label("messages"),
-        (of(spent, turns) + of(func.coalesce(func.sum(ingestions.c.model_tokens), 0), ingestions)).label(
-            "model_tokens"
-        ),
+        (
+            of(spent, turns)
+            + told.where(turns.c.owner_id == user).scalar_subquery()
+            + of(named, conversations)
+            + of(func.coalesce(func.sum(ingestions.c.model_tokens), 0), ingestions)
+        ).label("model_tokens"),
     )
     row: Row[Any] = (await connection.execute(statement)).one()
     return row

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.paging import Window, keyset
@@ -19,9 +19,12 @@ async def add(connection: AsyncConnection, row: Mapping[str, Any]) -> Row[Any]:
     return (await connection.execute(insert(api_keys).values(dict(row)).returning(*api_keys.c))).one()
 
 
+_BY_SECRET = select(api_keys).where(api_keys.c.secret_hash == bindparam("secret"))
+
+
 async def find_by_secret(connection: AsyncConnection, secret_hash: bytes) -> Row[Any] | None:
     """Read a key."""
-    return (await connection.execute(select(api_keys).where(api_keys.c.secret_hash == secret_hash))).one_or_none()
+    return (await connection.execute(_BY_SECRET, {"secret": secret_hash})).one_or_none()
 
 
 async def touch(connection: AsyncConnection, key: ApiKeyId, *, now: datetime) -> None:

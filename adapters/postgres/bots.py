@@ -51,6 +51,12 @@ async def load(connection: AsyncConnection, owner: UserId, bot: BotId) -> Bot:
     )
 
 
+async def named(connection: AsyncConnection, owner: UserId, name: str) -> list[BotId]:
+    """Give the bots of a name; two are as good as many."""
+    query = select(bots.c.id).where(bots.c.owner_id == owner, bots.c.name == name, bots.c.deleting_at.is_(None))
+    return [BotId(id_) for id_ in (await connection.execute(query.limit(2))).scalars()]
+
+
 async def page(connection: AsyncConnection, owner: UserId, window: Window) -> list[Row[Any]]:
     """List an owner's bots."""
     query = select(bots).where(bots.c.owner_id == owner, bots.c.deleting_at.is_(None))

@@ -8,9 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.paging import Window, keyset
 from adapters.postgres.tables import bots, conversations, turns
-from domain.conversation import TurnStatus
+from domain.conversation import Origin, TitleBy, TurnStatus
 from domain.errors import NotFound
 from domain.ids import BotId, ConversationId, UserId
+from domain.ports import Completion
+from domain.steps import TurnRef
 
 _OPEN = (TurnStatus.PENDING, TurnStatus.RUNNING)
 
@@ -21,9 +23,13 @@ async def add(connection: AsyncConnection, row: Mapping[str, Any]) -> Row[Any]:
     return _found((await connection.execute(_query(conversations.c.id == row["id"]))).one_or_none())
 
 
-async def page(connection: AsyncConnection, owner: UserId, bot: BotId, window: Window) -> list[Row[Any]]:
-    """List the conversations with a bot."""
+async def page(
+    connection: AsyncConnection, owner: UserId, bot: BotId, window: Window, *, origin: Origin | None = None
+) -> list[Row[Any]]:
+    """List the conversations with a bot, or those that came in by one door."""
     query = _query(conversations.c.owner_id == owner, conversations.c.bot_id == bot)
+    if origin is not None:
+        query = query.where(conversations.c.origin == origin)
     return list(await connection.execute(keyset(query, [conversations.c.created_at, conversations.c.id], window)))
 
 
@@ -39,8 +45,36 @@ async def change(
     """Change a conversation. Raises `NotFound`."""
     await read(connection, owner, conversation)
     where = conversations.c.id == conversation
-    await connection.execute(update(conversations).where(where).values(**values, updated_at=func.now()))
+    titled = {"title_by": TitleBy.PERSON} if "title" in values else {}
+    await connection.execute(update(conversations).where(where).values(**values, **titled, updated_at=func.now()))
     return await read(connection, owner, conversation)
+
+
+async def lock(connection: AsyncConnection, conversation: ConversationId) -> None:
+    """Keep new messages out until the transaction ends."""
+    await connection.execute(select(conversations.c.id).where(conversations.c.id == conversation).with_for_update())
+
+
+async def title_by_question(connection: AsyncConnection, conversation: ConversationId, title: str | None) -> None:
+    """Name a conversation by a question, if nobody has named it."""
+    unnamed = (conversations.c.id == conversation, conversations.c.title.is_(None), conversations.c.title_by.is_(None))
+    await connection.execute(update(conversations).where(*unnamed).values(title=title, title_by=TitleBy.QUESTION))
+
+
+async def title_by_model(connection: AsyncConnection, ref: TurnRef, title: str, completion: Completion) -> None:
+    """Name a conversation as a model does, once, and not where a person has named it meanwhile."""
+    by_question = (
+        conversations.c.id == ref.conversation_id,
+        conversations.c.owner_id == ref.owner_id,
+        conversations.c.title_by == TitleBy.QUESTION,
+    )
+    values = {
+        "title": title,
+        "title_by": TitleBy.MODEL,
+        "title_input_tokens": completion.input_tokens,
+        "title_output_tokens": completion.output_tokens,
+    }
+    await connection.execute(update(conversations).where(*by_question).values(values))
 
 
 async def remove(connection: AsyncConnection, owner: UserId, conversation: ConversationId) -> str | None:

@@ -1,15 +1,18 @@
 """Documents as readers see them: one, lists, chunks, the flight record, receipts."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, literal_column, select
+from sqlalchemy import Row, Select, Text, cast, func, literal_column, select, update
+from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.paging import Window, keyset
 from adapters.postgres.tables import bots, chunks, deletions, documents, ingestion_steps, ingestions
 from domain.documents import DocumentStatus
 from domain.errors import NotFound
+from domain.filters import EVERYTHING, DocumentFilter, Metadata
 from domain.ids import BotId, DocumentId, ImportId, IngestionId, UserId
 
 
@@ -38,6 +41,7 @@ async def page(
     status: DocumentStatus | None = None,
     name: str | None = None,
     import_id: ImportId | None = None,
+    within: DocumentFilter = EVERYTHING,
 ) -> list[Row[Any]]:
     """List a bot's documents; `name` finds a part of the name in any case."""
     query = _visible(owner).where(documents.c.bot_id == bot)
@@ -47,7 +51,27 @@ async def page(
         query = query.where(documents.c.name.icontains(name, autoescape=True))
     if import_id is not None:
         query = query.where(documents.c.import_id == import_id)
+    query = _meeting(query, within)
     return list(await connection.execute(keyset(query, [documents.c.created_at, documents.c.id], window)))
+
+
+async def describe(connection: AsyncConnection, owner: UserId, document: DocumentId, metadata: Metadata) -> Row[Any]:
+    """Replace a document's metadata. Raises `NotFound`, also for one that is being deleted."""
+    row = await read(connection, owner, document, lock=True)
+    if row.status == DocumentStatus.DELETING:
+        raise no_document()
+    await connection.execute(update(documents).where(documents.c.id == document).values(metadata=metadata))
+    return await read(connection, owner, document)
+
+
+async def described(
+    connection: AsyncConnection, owner: UserId, those: Collection[DocumentId]
+) -> dict[DocumentId, Metadata]:
+    """Give the metadata of those documents that are there."""
+    query = select(documents.c.id, documents.c.metadata).where(
+        documents.c.id.in_(those), documents.c.owner_id == owner, documents.c.status != DocumentStatus.DELETING
+    )
+    return {DocumentId(row.id): row.metadata for row in await connection.execute(query)}
 
 
 async def source_of(connection: AsyncConnection, owner: UserId, document: DocumentId) -> Row[Any]:
@@ -65,13 +89,6 @@ async def source_of(connection: AsyncConnection, owner: UserId, document: Docume
     if row is None:
         raise no_document()
     return row
-
-
-async def chunk_page(connection: AsyncConnection, ingestion: IngestionId, window: Window) -> list[Row[Any]]:
-    """List the chunks of one ingestion."""
-    shown = [column for column in chunks.c if column.name != "embedding"]
-    query = select(*shown).where(chunks.c.ingestion_id == ingestion)
-    return list(await connection.execute(keyset(query, [chunks.c.ordinal], window)))
 
 
 async def read_ingestion(connection: AsyncConnection, ingestion: IngestionId) -> Row[Any]:
@@ -119,6 +136,17 @@ async def count_by_status(connection: AsyncConnection) -> dict[str, int]:
 async def notify(connection: AsyncConnection, document: DocumentId) -> None:
     """Wake who watches the document, when the transaction commits."""
     await connection.execute(select(func.pg_notify(literal_column("'documents'"), str(document))))
+
+
+def _meeting(query: Select[Any], within: DocumentFilter) -> Select[Any]:
+    path = within.metadata_path()
+    if path is not None:
+        query = query.where(documents.c.metadata.op("@@")(cast(cast(path, Text), JSONPATH)))
+    if within.created_after is not None:
+        query = query.where(documents.c.created_at >= within.created_after)
+    if within.created_before is not None:
+        query = query.where(documents.c.created_at < within.created_before)
+    return query
 
 
 def _visible(owner: UserId) -> Select[Any]:

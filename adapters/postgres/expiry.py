@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, TextClause, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import chunks
-from adapters.postgres.tables import documents, imports, ingestions
+from adapters.postgres.tables import documents, files, imports, ingestions
 from domain.documents import IngestionStatus
-from domain.ids import DocumentId, ImportId, IngestionId
+from domain.ids import DocumentId, FileId, ImportId, IngestionId
 from domain.imports import FINAL
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -52,11 +52,19 @@ _EXPIRE_BUDGETS = text(
     ))
     """
 )
+_EXPIRE_FILES = text(
+    """
+    DELETE FROM files WHERE ctid = ANY (ARRAY (
+        SELECT ctid FROM files WHERE expires_at < :before LIMIT :limit
+    ))
+    """
+)
 EXPIRIES: tuple[tuple[TextClause, timedelta], ...] = (
     (_EXPIRE_EVENTS, EVENTS_KEPT),
     (_EXPIRE_KEYS, KEYS_KEPT),
     (_EXPIRE_TOKENS, TOKENS_KEPT),
     (_EXPIRE_BUDGETS, BUDGETS_KEPT),
+    (_EXPIRE_FILES, timedelta()),
 )
 
 
@@ -79,6 +87,13 @@ async def without_import(connection: AsyncConnection, names: Sequence[str]) -> l
     needed = imports.c.archive | imports.c.status.not_in(FINAL)
     found = await connection.execute(select(imports.c.id).where(imports.c.id.in_(ids), needed))
     return [ImportId(id_) for id_ in sorted(ids - set(found.scalars()))]
+
+
+async def without_file(connection: AsyncConnection, names: Sequence[str]) -> list[FileId]:
+    """Pick the names that are ids, and of no file."""
+    ids = _ids(names)
+    found = await connection.execute(select(files.c.id).where(files.c.id.in_(ids)))
+    return [FileId(id_) for id_ in sorted(ids - set(found.scalars()))]
 
 
 async def without_use(connection: AsyncConnection, names: Sequence[str], *, before: datetime) -> list[IngestionId]:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.ingestions import close
 from adapters.postgres.tables import chunks, deletions, documents, ingestions, turns
-from adapters.postgres.turns import finish
+from adapters.postgres.turn_ends import finish
 from domain.conversation import TurnOutcome, TurnStatus
 from domain.documents import DocumentStatus, IngestionRef, IngestionStatus
 from domain.ids import BotId, ConversationId, DocumentId, IngestionId, TurnId, UserId

@@ -60,6 +60,20 @@ async def release(connection: AsyncConnection, scope: str, key_hash: bytes) -> N
     await connection.execute(delete(idempotency_keys).where(unanswered))
 
 
+async def bind_turn(connection: AsyncConnection, scope: str, name: bytes, fingerprint: bytes, turn_id: TurnId) -> None:
+    """Remember a turn under a name that requests of the same words share; a later turn takes its place."""
+    row = {"scope": scope, "key_hash": name, "fingerprint": fingerprint, "turn_id": turn_id}
+    latest = {"turn_id": turn_id, "created_at": func.now()}
+    statement = insert(idempotency_keys).values(row)
+    await connection.execute(statement.on_conflict_do_update(index_elements=["scope", "key_hash"], set_=latest))
+
+
+async def bound_turn(connection: AsyncConnection, scope: str, name: bytes) -> TurnId | None:
+    """Give the turn that is remembered under a name."""
+    query = select(idempotency_keys.c.turn_id).where(_is(scope, name))
+    return _turn((await connection.execute(query)).scalar_one_or_none())
+
+
 async def _insert(connection: AsyncConnection, row: dict[str, Any]) -> bool:
     """Tell whether the key was free. A twin's uncommitted row is waited for, as long as for any lock."""
     statement = insert(idempotency_keys).values(row).on_conflict_do_nothing().returning(func.now())

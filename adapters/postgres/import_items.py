@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, select, text
+from sqlalchemy import Row, delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.ids import new_id
+from adapters.postgres import files
 from adapters.postgres.engine import copy_rows
 from adapters.postgres.paging import Window, keyset
-from adapters.postgres.tables import document_contents, documents, import_items
+from adapters.postgres.tables import document_contents, documents, import_items, imports
 from domain.documents import DocumentStatus, IngestionStatus, SourceType, Stage
 from domain.ids import DocumentId, ImportId, IngestionId
 from domain.imports import ItemOutcome, Refusal, Taken
@@ -64,19 +65,30 @@ async def register(connection: AsyncConnection, ref: ImportRef, entries: Sequenc
         if isinstance(entry.found, Taken):
             fresh.setdefault(entry.found.sha256, entry)
     holders = await _hold(connection, ref, list(fresh))
+    await files.keep(connection, sorted(holders.values()))
     accepted = {sha: entry for sha, entry in fresh.items() if sha not in holders}
     await copy_rows(connection, "documents", _DOCUMENTS, [_document(ref, entry) for entry in accepted.values()])
     lost = set(accepted) - await _take(connection, ref, accepted)
     if lost:  # somebody uploaded the same bytes just now
         await connection.execute(delete(documents).where(documents.c.id.in_([accepted[s].document_id for s in lost])))
         holders |= await _holders(connection, ref, list(lost))
+        await files.keep(connection, sorted(holders.values()))
         accepted = {sha: entry for sha, entry in accepted.items() if sha not in lost}
+    await _describe(connection, ref, [entry.document_id for entry in accepted.values()])
     await copy_rows(connection, "ingestions", _INGESTIONS, [_ingestion(ref, entry) for entry in accepted.values()])
     known = {**holders, **{sha: entry.document_id for sha, entry in accepted.items()}}
     rows = [_item(ref, entry, known) for entry in entries]
     await copy_rows(connection, "import_items", _ITEMS, rows)
     kept = {entry.document_id for entry in accepted.values()}
     return [entry for entry in entries if entry.document_id not in kept]
+
+
+async def _describe(connection: AsyncConnection, ref: ImportRef, ids: Sequence[DocumentId]) -> None:
+    """Give the import's metadata to its documents."""
+    shared = select(imports.c.metadata).where(imports.c.id == ref.import_id)
+    metadata = (await connection.execute(shared)).scalar_one()
+    if metadata:
+        await connection.execute(update(documents).where(documents.c.id.in_(ids)).values(metadata=metadata))
 
 
 async def positions_from(connection: AsyncConnection, import_id: ImportId, first: int) -> set[int]:

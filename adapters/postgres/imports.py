@@ -16,6 +16,7 @@ from adapters.postgres.paging import Window, keyset
 from adapters.postgres.tables import bots, chunks, documents, import_items, imports, ingestions
 from domain.documents import DocumentStatus, IngestionStatus
 from domain.errors import NotFound
+from domain.filters import Metadata
 from domain.ids import BotId, DocumentId, ImportId, UserId
 from domain.imports import OPEN, ImportStatus
 from domain.steps import EndImport, ImportBegun, ImportRef, ImportSettled
@@ -41,10 +42,12 @@ def no_import() -> NotFound:
     return NotFound("You have no import of this id.")
 
 
-async def add(connection: AsyncConnection, ref: ImportRef, *, name: str, archive: bool) -> None:
+async def add(
+    connection: AsyncConnection, ref: ImportRef, *, name: str, archive: bool, metadata: Metadata | None = None
+) -> None:
     """Write the row; its run is to be started after the commit."""
     row = {"id": ref.import_id, "owner_id": ref.owner_id, "bot_id": ref.bot_id, "name": name, "archive": archive}
-    await connection.execute(insert(imports).values(row))
+    await connection.execute(insert(imports).values({**row, "metadata": metadata or {}}))
 
 
 async def read(connection: AsyncConnection, owner: UserId, import_id: ImportId, *, lock: bool = False) -> Row[Any]:

@@ -48,7 +48,7 @@ def fill_keywords(connection: Connection) -> None:
             "ordinals": [row.ordinal for row in rows],
             "bots": [row.bot_id for row in rows],
             "languages": [each.language for each in found],
-            "keywords": [keywords.encode(each.weights).to_text() for each in found],
+            "keywords": [keywords.as_text(each.weights) for each in found],
         }
         connection.execute(_FILL, values)
         after = {"ingestion": rows[-1].ingestion_id, "ordinal": rows[-1].ordinal}

@@ -4,16 +4,37 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, insert, select, update
+from sqlalchemy import Row, Text, Uuid, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres import branches
 from adapters.postgres.paging import Window, keyset
 from adapters.postgres.tables import bots, conversations, messages, turns
 from domain.citations import Citation
-from domain.conversation import ChatMessage, Role
+from domain.conversation import After, Place, Role
 from domain.errors import NotFound, StateConflict
 from domain.ids import ConversationId, MessageId, TurnId, UserId
 from domain.messages import Failure, Feedback, Message, MessageStatus, Rating, Usage
+
+# Built once, as it takes longer to build than to send; the columns that are not named here are given when it is executed.
+_PLACE = bindparam("place", type_=Uuid)
+_LAST = select(func.coalesce(func.max(messages.c.position), 0)).where(messages.c.conversation_id == _PLACE)
+_NEWEST = (
+    select(messages.c.id).where(messages.c.conversation_id == _PLACE).order_by(messages.c.position.desc()).limit(1)
+)
+_ADD = (
+    insert(messages)
+    .values(
+        position=_LAST.scalar_subquery() + 1,
+        parent_id=func.coalesce(bindparam("after", type_=Uuid), _NEWEST.scalar_subquery(), _PLACE),
+    )
+    .returning(
+        messages,
+        func.nullif(messages.c.parent_id, messages.c.conversation_id).label("follows"),
+        bindparam("code", type_=Text).label("error_code"),
+        bindparam("reason", type_=Text).label("error_message"),
+    )
+)
 
 
 async def add(
@@ -24,35 +45,46 @@ async def add(
     role: Role,
     content: str,
     *,
+    after: After = Place.END,
     status: MessageStatus = MessageStatus.COMPLETE,
     citations: Sequence[Citation] = (),
     model: str | None = None,
     usage: Usage | None = None,
+    failure: Failure | None = None,
 ) -> Message:
-    """Add at the end. The caller holds a lock that keeps other writers out of the conversation."""
-    last = select(func.coalesce(func.max(messages.c.position), 0)).where(messages.c.conversation_id == conversation_id)
+    """Add a message after another. The caller holds a lock that keeps other writers out of the conversation.
+
+    `failure` is what the message's turn says of itself.
+    """
     counted = usage or Usage()
-    await connection.execute(
-        insert(messages).values(
-            id=message_id,
-            conversation_id=conversation_id,
-            turn_id=turn_id,
-            position=last.scalar_subquery() + 1,
-            role=role,
-            content=content,
-            status=status,
-            citations=[citation.model_dump(mode="json") for citation in citations],
-            model=model,
-            input_tokens=counted.input_tokens,
-            output_tokens=counted.output_tokens,
-        )
-    )
-    return message_of((await connection.execute(_query().where(messages.c.id == message_id))).one())
+    values = {
+        "id": message_id,
+        "conversation_id": conversation_id,
+        "place": conversation_id,
+        "turn_id": turn_id,
+        "after": _parent(conversation_id, after),
+        "role": role,
+        "content": content,
+        "status": status,
+        "citations": [citation.model_dump(mode="json") for citation in citations],
+        "model": model,
+        "input_tokens": counted.input_tokens,
+        "output_tokens": counted.output_tokens,
+        "code": failure and failure.code,
+        "reason": failure and failure.message,
+    }
+    return message_of((await connection.execute(_ADD, values)).one())
+
+
+_QUERY = select(messages, branches.FOLLOWS.label("follows"), turns.c.error_code, turns.c.error_message).join(
+    turns, turns.c.id == messages.c.turn_id
+)
+_FIND = _QUERY.where(messages.c.id == bindparam("message"))
 
 
 async def find(connection: AsyncConnection, message_id: MessageId) -> Message | None:
     """Read one message."""
-    row = (await connection.execute(_query().where(messages.c.id == message_id))).one_or_none()
+    row = (await connection.execute(_FIND, {"message": message_id})).one_or_none()
     return None if row is None else message_of(row)
 
 
@@ -72,51 +104,30 @@ async def rate(connection: AsyncConnection, owner: UserId, message_id: MessageId
         raise StateConflict("This message is a question of your own. Only answers are rated: send the answer's id.")
     values = {"rating": feedback.rating, "feedback_comment": feedback.comment}
     await connection.execute(update(messages).where(messages.c.id == message_id).values(values))
-    return message_of((await connection.execute(_query().where(messages.c.id == message_id))).one())
+    return message_of((await connection.execute(_FIND, {"message": message_id})).one())
 
 
 async def page(
-    connection: AsyncConnection, conversation_id: ConversationId, window: Window
+    connection: AsyncConnection, conversation_id: ConversationId, window: Window, *, branch: MessageId | None = None
 ) -> list[tuple[int, Message]]:
-    """List a conversation's messages with their positions."""
-    query = _query().where(messages.c.conversation_id == conversation_id)
+    """List a conversation's messages with their positions, or those that lead to one of them. Raises `NotFound`."""
+    query = _QUERY.where(messages.c.conversation_id == conversation_id)
+    if branch is not None:
+        await branches.role_of(connection, conversation_id, branch, param="branch")
+        query = query.where(messages.c.id.in_(select(branches.path(conversation_id, branch).c.id)))
     rows = await connection.execute(keyset(query, [messages.c.position], window))
     return [(row.position, message_of(row)) for row in rows]
 
 
-async def earlier(
-    connection: AsyncConnection,
-    conversation_id: ConversationId,
-    *,
-    before: int,
-    since: int | None = None,
-    limit: int | None = None,
-) -> list[tuple[int, ChatMessage]]:
-    """List what was said before a position, oldest first, without the turns that failed.
-
-    A failed turn has no answer worth repeating, and its question was asked again, as a rule.
-    """
-    query = (
-        select(messages.c.position, messages.c.id, messages.c.role, messages.c.content)
-        .join(turns, turns.c.id == messages.c.turn_id)
-        .where(messages.c.conversation_id == conversation_id, messages.c.position < before)
-        .where(turns.c.status != "failed", messages.c.content != "")
-        .order_by(messages.c.position.desc())
-    )
-    if since is not None:
-        query = query.where(messages.c.position >= since)
-    if limit is not None:
-        query = query.limit(limit)
-    rows = (await connection.execute(query)).all()
-    return [(row.position, ChatMessage(row.id, Role(row.role), row.content)) for row in reversed(rows)]
-
-
-def _query() -> Select[Any]:
-    return select(messages, turns.c.error_code, turns.c.error_message).join(turns, turns.c.id == messages.c.turn_id)
+def _parent(conversation_id: ConversationId, after: After) -> UUID | None:
+    """Name what a message follows; None for whatever is the newest."""
+    if after is Place.BEGINNING:
+        return conversation_id
+    return None if after is Place.END else after
 
 
 def message_of(row: Row[Any]) -> Message:
-    """Build a message from a row of `_query`."""
+    """Build a message from a row of `_QUERY`."""
     role, status = Role(row.role), MessageStatus(row.status)
     answer = role is Role.ASSISTANT
     failed = status is MessageStatus.FAILED
@@ -124,6 +135,7 @@ def message_of(row: Row[Any]) -> Message:
         id=MessageId(_uuid(row.id)),
         conversation_id=ConversationId(_uuid(row.conversation_id)),
         turn_id=TurnId(_uuid(row.turn_id)),
+        parent_id=None if row.follows is None else MessageId(_uuid(row.follows)),
         role=role,
         content=row.content,
         status=status,

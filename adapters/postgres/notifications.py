@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 
 log = structlog.get_logger(__name__)
 
-CHANNELS = ("turn_events", "documents", "imports")
+CHANNELS = ("turn_events", "turn_ends", "documents", "imports")
 _RECONNECT_PAUSE = 0.5
 _PROBE_PAUSE = 5.0
 

@@ -19,6 +19,8 @@ _LONGEST_PAUSE = 1.0
 # Connection failures, too many connections, a server that starts or stops; then a transaction that
 # was rolled back for another's sake, and a lock that was not had in time.
 _PASSING = ("08", "53300", "57P", "40", "55P03")
+# The last one is what asyncpg says of a connection that broke in the middle of an operation.
+_ERRORS = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 async def patiently(operation: Callable[[], Awaitable[T]], *, within: timedelta) -> T:
@@ -32,7 +34,7 @@ async def patiently(operation: Callable[[], Awaitable[T]], *, within: timedelta)
     while True:
         try:
             return await operation()
-        except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, PoolTimeout) as error:
+        except (*_ERRORS, OSError, PoolTimeout) as error:
             if not _passes(error) or loop.time() + pause > deadline:
                 raise
             log.warning("database_away", reason=type(error).__name__)
@@ -49,4 +51,4 @@ def _passes(error: BaseException) -> bool:
         return (error.sqlstate or "").startswith(_PASSING)
     if isinstance(error, asyncpg.InterfaceError):  # so does a value of the wrong type
         return not isinstance(error, ValueError)
-    return isinstance(error, (OSError, PoolTimeout))
+    return isinstance(error, (asyncpg.InternalClientError, OSError, PoolTimeout))

@@ -136,6 +136,9 @@ bots = Table(
     Column("status", Text, nullable=False, server_default="active"),
     Column("configuration", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("languages", ARRAY(Text), nullable=False, server_default=text("'{}'")),  # that its chunks are stemmed in
+    Column(
+        "metadata", JSONB, nullable=False, server_default=text("'{}'::jsonb")
+    ),  # of a vector store: its client's own
     _time("deleting_at"),  # set: 404 from that moment
     _created(),
     _updated(),
@@ -154,10 +157,12 @@ documents = Table(
     Column("name", Text, nullable=False),
     Column("source_type", Text, nullable=False),
     Column("import_id", Uuid),  # the import that brought it
+    Column("of_files", Boolean, nullable=False, server_default=text("false")),  # of OpenAI's API only: goes with them
     Column("source_url", Text),  # of a page that was fetched
     Column("etag", Text),
     Column("last_modified", Text),  # as the server wrote it
     _time("fetched_at"),
+    Column("metadata", JSONB, nullable=False, server_default=text("'{}'::jsonb")),  # the owner's, to filter by
     # Of the newest accepted version; after its end without success, of the active one again:
     Column("content_type", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
@@ -190,6 +195,8 @@ documents = Table(
         name="status",
     ),
     Index(None, "bot_id", "created_at", "id"),
+    Index("ix_documents_metadata", "metadata", postgresql_using="gin",
+          postgresql_ops={"metadata": "jsonb_path_ops"}),
     Index("ix_documents_import_id", "import_id", "id", postgresql_where=text("import_id is not null")),
     Index("uq_documents_source_url", "bot_id", "source_url", unique=True,
           postgresql_where=text("source_url is not null and status <> 'deleting'")),
@@ -320,6 +327,52 @@ chunk_keywords = Table(
     ForeignKeyConstraint(["ingestion_id", "ordinal"], ["chunks.ingestion_id", "chunks.ordinal"], ondelete="CASCADE"),
 )
 
+# Indexes of large bots
+
+bot_indexes = Table(
+    "bot_indexes",  # of vectors, a partial index of `chunks` that is named for the bot
+    metadata,
+    Column("bot_id", Uuid, primary_key=True),  # the bot may be gone: the row goes after its index
+    Column("owner_id", Uuid, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("chunks", Integer, nullable=False),  # of the bot, when its index was decided on last
+    Column("error_code", Text),
+    Column("error_message", Text),
+    _created(),
+    _updated(),
+    _time("valid_at"),
+    CheckConstraint("state in ('building', 'valid', 'dropping', 'failed', 'cancelled')", name="state"),
+)
+
+keyword_segments = Table(
+    "keyword_segments",  # postings of some of a bot's versions; never changed, only replaced
+    metadata,
+    _id(),
+    Column("bot_id", Uuid, ForeignKey("bot_indexes.bot_id", ondelete="CASCADE"), nullable=False),
+    Column("chunks", Integer, nullable=False),
+    _created(),
+    Index(None, "bot_id"),
+)
+
+keyword_segment_versions = Table(
+    "keyword_segment_versions",
+    metadata,
+    Column("ingestion_id", Uuid, primary_key=True),
+    _to("keyword_segments", "segment_id"),
+    Column("first", Integer, nullable=False),  # number of its first chunk in the segment
+    Column("chunks", Integer, nullable=False),
+    Index(None, "segment_id"),
+)
+
+keyword_postings = Table(
+    "keyword_postings",
+    metadata,
+    _to("keyword_segments", "segment_id"),
+    Column("bucket", Integer, nullable=False),
+    Column("postings", LargeBinary, nullable=False),  # as `adapters/postgres/postings.py` writes them
+    PrimaryKeyConstraint("segment_id", "bucket"),
+)
+
 # Imports: many files at once
 
 imports = Table(
@@ -330,6 +383,7 @@ imports = Table(
     _to("bots", "bot_id"),
     Column("name", Text, nullable=False),
     Column("status", Text, nullable=False, server_default="pending"),
+    Column("metadata", JSONB, nullable=False, server_default=text("'{}'::jsonb")),  # of each of its documents
     Column("archive", Boolean, nullable=False, server_default=text("false")),  # its members are yet to be unpacked
     Column("epoch", Integer, nullable=False, server_default="1"),  # runs started
     Column("packs", Integer, nullable=False, server_default="0"),  # taken up so far
@@ -441,6 +495,10 @@ conversations = Table(
     _to("users", "owner_id"),
     _to("bots", "bot_id"),
     Column("title", Text),
+    Column("origin", Text, nullable=False, server_default="api"),  # the door that it came in by
+    Column("title_by", Text),  # question | model | person; null: nobody yet, or with a title a person
+    Column("title_input_tokens", Integer, nullable=False, server_default="0"),
+    Column("title_output_tokens", Integer, nullable=False, server_default="0"),
     _created(),
     _updated(),
     Index(None, "bot_id", "created_at", "id"),
@@ -456,11 +514,18 @@ turns = Table(
     Column("status", Text, nullable=False, server_default="pending"),
     Column("question_id", Uuid, nullable=False),
     Column("answer_id", Uuid),
+    Column("filter", JSONB),  # which documents may answer; null: all
+    Column("options", JSONB(none_as_null=True)),  # what the question asks for beside its bot's settings; null: nothing
     Column("history_from", BigInteger),  # position of the first message of the window; null: none
+    Column("summary_until", Uuid),  # the message that the summary before the window ends with; null: none
     Column("attempt", Integer, nullable=False, server_default="0"),  # of the generation that may write
     Column("run_id", Text),  # of the workflow that answers
     Column("run_attempt", Integer, nullable=False, server_default="0"),  # Temporal's attempt, within that run
+    Column("depth", SmallInteger, nullable=False, server_default="0"),  # of agents that ask agents
     Column("last_sequence", BigInteger, nullable=False, server_default="0"),
+    Column("queries", ARRAY(Text)),  # what is searched for; null: the question as it was asked
+    Column("side_calls", JSONB, nullable=False, server_default="[]"),  # model calls beside the answer, and their tokens
+    Column("cut_off", Boolean, nullable=False, server_default=text("false")),  # the answer's tokens were spent
     Column("draft", Text),  # a finished generation's text, until it is persisted
     Column("model", Text),
     Column("input_tokens", Integer, nullable=False, server_default="0"),
@@ -483,6 +548,8 @@ messages = Table(
     _id(),
     _to("conversations", "conversation_id"),
     Column("position", BigInteger, nullable=False),  # 1, 2, 3, … in the conversation
+    # The message that this one follows, of the first of a branch the conversation; null: the message before.
+    Column("parent_id", Uuid),
     Column("turn_id", Uuid, nullable=False),
     Column("role", Text, nullable=False),
     Column("content", Text, nullable=False),
@@ -499,6 +566,17 @@ messages = Table(
     CheckConstraint("rating in ('up', 'down')", name="rating"),
 )
 
+summaries = Table(
+    "summaries",  # of all that was said from the beginning of a branch to a message
+    metadata,
+    Column("message_id", Uuid, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    Column("content", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("input_tokens", Integer, nullable=False, server_default="0"),
+    Column("output_tokens", Integer, nullable=False, server_default="0"),
+    _created(),
+)
+
 turn_passages = Table(
     "turn_passages",
     metadata,
@@ -512,8 +590,61 @@ turn_passages = Table(
     Column("heading_path", ARRAY(Text), nullable=False),
     Column("content", Text, nullable=False),  # as retrieved: the answer is checked against what the model saw
     Column("score", Float, nullable=False),
+    Column("char_start", Integer),  # of the content, in the document's text; null: retrieved by an older release
+    Column("later_chunks", ARRAY(Uuid), nullable=False, server_default="{}"),  # neighbours that are part of it
+    Column("chunk_starts", ARRAY(Integer), nullable=False, server_default="{}"),  # of these, in the content
     Index(None, "document_id"),
 )
+
+agent_steps = Table(
+    "agent_steps",  # of an agent's turn: what the model said before it answered
+    metadata,
+    Column("turn_id", Uuid, ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", SmallInteger, primary_key=True),
+    Column("run_id", Text, nullable=False),  # who writes it, as of a turn
+    Column("run_attempt", Integer, nullable=False),
+    Column("text", Text, nullable=False, server_default=""),
+    Column("input_tokens", Integer, nullable=False, server_default="0"),
+    Column("output_tokens", Integer, nullable=False, server_default="0"),
+    _created(),
+    _time("finished_at"),
+)
+
+tool_calls = Table(
+    "tool_calls",
+    metadata,
+    Column("turn_id", Uuid, primary_key=True),
+    Column("step", SmallInteger, primary_key=True),
+    Column("number", SmallInteger, primary_key=True),
+    Column("id", Uuid, nullable=False),
+    Column("model_call_id", Text, nullable=False),  # as the provider named it
+    Column("signature", Text),  # of the provider, which wants it back
+    Column("name", Text, nullable=False),  # as the model wrote it
+    Column("arguments", JSONB, nullable=False),
+    Column("tool", Text),  # null: there is no such tool
+    Column("status", Text, nullable=False, server_default="planned"),
+    Column("run_id", Text),
+    Column("run_attempt", Integer, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("result", Text, nullable=False, server_default=""),  # what the model is told
+    Column("markers", ARRAY(SmallInteger), nullable=False, server_default=text("'{}'")),  # of passages that it is given
+    Column("error_code", Text),
+    Column("approval", SmallInteger),  # 1, 2, 3, … in the turn, where a person must allow it
+    Column("approved", Boolean),
+    Column("comment", Text),  # of that person
+    _time("decided_at"),
+    _created(),
+    _time("started_at"),
+    _time("finished_at"),
+    ForeignKeyConstraint(["turn_id", "step"], ["agent_steps.turn_id", "agent_steps.number"], ondelete="CASCADE"),
+    CheckConstraint(
+        "status in ('planned', 'waiting', 'running', 'complete', 'failed', 'rejected', 'unknown')", name="status"
+    ),
+    Index("uq_tool_calls_approval", "turn_id", "approval", unique=True,
+          postgresql_where=text("approval is not null")),
+    Index("ix_tool_calls_decided", "decided_at",
+          postgresql_where=text("status = 'waiting' and decided_at is not null")),
+)  # fmt: skip
 
 turn_events = Table(
     "turn_events",
@@ -525,6 +656,68 @@ turn_events = Table(
     Column("data", JSONB, nullable=False),
     _created(),
     Index(None, "created_at"),
+)
+
+connections = Table(
+    "connections",  # that an owner's tools reach
+    metadata,
+    _id(),
+    _to("users", "owner_id"),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("host", Text),  # shown, so that a person can tell them apart
+    Column("sealed", LargeBinary, nullable=False),  # what is secret, encrypted under the deployment's key
+    Column("catalogue", JSONB),  # of a server of tools: what it offered when it was asked last
+    _time("catalogued_at"),
+    _created(),
+    Index(None, "owner_id", "created_at", "id"),
+)
+
+# Files of OpenAI's API: bytes that wait to become documents
+
+files = Table(
+    "files",
+    metadata,
+    _id(),
+    _to("users", "owner_id"),
+    Column("name", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    _time("expires_at"),
+    _created(),
+    Index(None, "owner_id", "created_at", "id"),
+    Index("ix_files_expires_at", "expires_at", postgresql_where=text("expires_at is not null")),
+)
+
+file_documents = Table(
+    "file_documents",  # which document a file became in a bot
+    metadata,
+    Column("file_id", Uuid, ForeignKey("files.id", ondelete="CASCADE"), primary_key=True),
+    Column("bot_id", Uuid, primary_key=True),
+    _to("documents", "document_id"),
+    _created(),
+    Index(None, "document_id"),
+)
+
+file_batches = Table(
+    "file_batches",
+    metadata,
+    _id(),
+    _to("users", "owner_id"),
+    _to("bots", "bot_id"),
+    _time("cancelled_at"),
+    _created(),
+)
+
+file_batch_documents = Table(
+    "file_batch_documents",
+    metadata,
+    Column("batch_id", Uuid, ForeignKey("file_batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("document_id", Uuid, ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
+    Index(None, "document_id"),
 )
 
 # Deletions

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Select, and_, select, text
+from sqlalchemy import bindparam, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres.tables import turn_events, turns
@@ -14,6 +15,7 @@ from domain.errors import TurnClosed
 from domain.ids import TurnId
 
 CHANNEL = "turn_events"
+ENDS = "turn_ends"
 
 # One statement, so that one round trip makes a delta durable and wakes its readers. The update locks the turn's
 # row until the commit: sequences become visible in their order, and a writer that lost its turn finds no row.
@@ -46,6 +48,14 @@ _SHOWN = text(
 )
 
 
+_KINDS = text(
+    """
+    SELECT type FROM turn_events
+    WHERE turn_id = :turn AND type IN ('message.delta', 'message.reset') ORDER BY sequence
+    """
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One event, as it is sent."""
@@ -62,6 +72,7 @@ class Feed:
     status: TurnStatus
     last_sequence: int
     events: list[Event]
+    cut_off: bool  # the answer's tokens were spent
 
     @property
     def final(self) -> bool:
@@ -90,44 +101,39 @@ async def append(
     return int(row.sequence)
 
 
-async def notify(connection: AsyncConnection, turn_id: TurnId) -> None:
-    """Wake the turn's readers when the transaction commits."""
-    await connection.execute(text("SELECT pg_notify('turn_events', :turn)"), {"turn": str(turn_id)})
-
-
 async def shown_text(connection: AsyncConnection, turn_id: TurnId) -> str:
     """Put together what was streamed since the last reset."""
     return str((await connection.execute(_SHOWN, {"turn": turn_id})).scalar_one())
 
 
+async def dropped_texts(connection: AsyncConnection, turn_id: TurnId) -> int:
+    """Count the texts that were begun and dropped, as far as their events are kept."""
+    rows = await connection.execute(_KINDS, {"turn": turn_id})
+    kinds = [EventType(row.type) for row in rows]
+    return sum(pair == (EventType.DELTA, EventType.RESET) for pair in pairwise(kinds))
+
+
+_FIRST = (
+    select(turn_events.c.data)
+    .where(turn_events.c.turn_id == bindparam("turn"), turn_events.c.type == bindparam("kind"))
+    .order_by(turn_events.c.sequence)
+    .limit(1)
+)
+_HAS = _FIRST.with_only_columns(literal(True)).order_by(None)
+_STATUS = select(turns.c.status).where(turns.c.id == bindparam("turn"))
+
+
 async def has_event(connection: AsyncConnection, turn_id: TurnId, type: EventType) -> bool:  # noqa: A002  (the column's name)
     """Tell whether an event of this type was appended."""
-    query = select(turn_events.c.sequence).where(turn_events.c.turn_id == turn_id, turn_events.c.type == type.value)
-    return (await connection.execute(query.limit(1))).first() is not None
+    return (await connection.execute(_HAS, {"turn": turn_id, "kind": type.value})).first() is not None
 
 
-async def feed(connection: AsyncConnection, turn_id: TurnId, *, after: int, limit: int = 500) -> Feed | None:
-    """Read the events after a sequence, and the turn's state, in one statement. None where the turn is gone."""
-    rows = (await connection.execute(_feed_query(turn_id, after, limit))).all()
-    if not rows:
-        return None
-    events = [Event(row.sequence, EventType(row.type), row.data) for row in rows if row.sequence is not None]
-    return Feed(TurnStatus(rows[0].status), rows[0].last_sequence, events)
+async def data_of(connection: AsyncConnection, turn_id: TurnId, type: EventType) -> dict[str, Any] | None:  # noqa: A002  (the column's name)
+    """Read what the first event of this type tells; None where there is none."""
+    return (await connection.execute(_FIRST, {"turn": turn_id, "kind": type.value})).scalar_one_or_none()
 
 
 async def is_final(connection: AsyncConnection, turn_id: TurnId) -> bool:
     """Tell whether a turn has ended, or is gone."""
-    status = (await connection.execute(select(turns.c.status).where(turns.c.id == turn_id))).scalar_one_or_none()
+    status = (await connection.execute(_STATUS, {"turn": turn_id})).scalar_one_or_none()
     return status is None or TurnStatus(status) in FINAL_TURN
-
-
-def _feed_query(turn_id: TurnId, after: int, limit: int) -> Select[Any]:
-    event = turn_events
-    later = and_(event.c.turn_id == turns.c.id, event.c.sequence > after)
-    return (
-        select(turns.c.status, turns.c.last_sequence, event.c.sequence, event.c.type, event.c.data)
-        .select_from(turns.outerjoin(event, later))
-        .where(turns.c.id == turn_id)
-        .order_by(event.c.sequence)
-        .limit(limit)
-    )

@@ -8,7 +8,7 @@ from sqlalchemy import Row, case, func, insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.postgres import bots, documents, packs
+from adapters.postgres import bots, documents, files, packs
 from adapters.postgres.contents import release_unused
 from adapters.postgres.tables import document_contents, ingestions
 from adapters.postgres.tables import documents as table
@@ -23,6 +23,7 @@ from domain.documents import (
     require,
 )
 from domain.errors import AlreadyExists, NotFound
+from domain.filters import Metadata
 from domain.ids import BotId, DocumentId, IngestionId, UserId
 
 _OPEN = (IngestionStatus.PENDING, IngestionStatus.RUNNING, IngestionStatus.PARKED)
@@ -41,6 +42,8 @@ class Upload:
     sha256: str
     encoding: str | None = None  # asked for; none: detect it
     keep_text_pages: bool = False
+    of_file: bool = False  # of OpenAI's API
+    metadata: Metadata | None = None  # none: a new version keeps the document's
     # Of a page that was fetched:
     source_url: str | None = None
     etag: str | None = None
@@ -65,6 +68,8 @@ async def accept(
     while True:
         present = await _present(connection, owner, bot, upload.sha256)
         if present is not None:
+            if not upload.of_file:
+                await files.keep(connection, [DocumentId(present.id)])
             return Accepted(present)
         attempt = await connection.begin_nested()
         await _insert_document(connection, owner, bot, document, upload)
@@ -87,6 +92,7 @@ async def replace(connection: AsyncConnection, owner: UserId, document: Document
     """
     row = await documents.read(connection, owner, document, lock=True)
     require(Operation.REPLACE, DocumentStatus(row.status))
+    await files.keep(connection, [document])
     if row.sha256 == upload.sha256 and upload.encoding in (None, row.encoding):
         return Accepted(row)
     bot = BotId(row.bot_id)
@@ -156,6 +162,8 @@ async def _insert_document(
             stage=Stage.QUEUED,
             source_url=upload.source_url,
             fetched_at=upload.fetched_at,
+            of_files=upload.of_file,
+            metadata=upload.metadata or {},
             **_validators(upload),
             **_content(upload),
         )
@@ -214,6 +222,7 @@ async def _show_version(connection: AsyncConnection, document: DocumentId, uploa
             **_content(upload),
             **_validators(upload),
             fetched_at=upload.fetched_at or table.c.fetched_at,
+            metadata=table.c.metadata if upload.metadata is None else upload.metadata,
             version=version,
             current_ingestion_id=upload.ingestion_id,
             status=DocumentStatus.PENDING,

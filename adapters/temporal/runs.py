@@ -3,6 +3,8 @@
 Runs are started by name: the adapters know nothing of workflow code.
 """
 
+from collections.abc import Awaitable
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -17,6 +19,7 @@ from temporalio.client import (
     SchedulePolicy,
     ScheduleSpec,
     ScheduleState,
+    ScheduleUpdate,
     WorkflowExecutionStatus,
 )
 from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
@@ -28,8 +31,9 @@ from adapters.temporal.client import BOT_ID, DOCUMENT_ID, OWNER_ID, STAGE
 from domain import runs
 from domain.crawls import CrawlRef
 from domain.documents import IngestionRef
+from domain.ids import ConversationId
 from domain.model import Model
-from domain.steps import DeletionRef, HousekeepingTick, ImportRef, Queue, TurnRef
+from domain.steps import DeletionRef, HousekeepingTick, ImportRef, IndexRef, Queue, TurnRef
 
 log = structlog.get_logger(__name__)
 
@@ -63,15 +67,8 @@ async def call_ingestion(client: Client, waiting: Waiting) -> bool:
 
 async def _wake(client: Client, waiting: Waiting, *, run_id: str | None) -> bool:
     """Signal a run; False where there is none."""
-    try:
-        await client.get_workflow_handle(runs.ingestion_run(waiting.ref.document_id), run_id=run_id).signal(
-            runs.ADMIT_SIGNAL
-        )
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-        return False
-    return True
+    run = client.get_workflow_handle(runs.ingestion_run(waiting.ref.document_id), run_id=run_id)
+    return await _reached(run.signal(runs.ADMIT_SIGNAL))
 
 
 async def start_turn(client: Client, ref: TurnRef) -> bool:
@@ -85,6 +82,11 @@ async def start_turn(client: Client, ref: TurnRef) -> bool:
         priority=runs.CHAT_PRIORITY,
         attributes=_attributes(ref.owner_id, ref.bot_id),
     )
+
+
+async def wake_turn(client: Client, conversation: ConversationId) -> bool:
+    """Tell the run of a conversation that something was decided. False where there is none."""
+    return await _reached(client.get_workflow_handle(runs.turn_run(conversation)).signal(runs.DECIDED_SIGNAL))
 
 
 async def start_crawl(client: Client, ref: CrawlRef) -> bool:
@@ -127,18 +129,25 @@ async def start_import(client: Client, ref: ImportRef) -> bool:
     )
 
 
+async def start_indexing(client: Client, ref: IndexRef) -> bool:
+    """Start looking after a bot's index. False where that runs already."""
+    return await _start(
+        client,
+        runs.INDEX_BOT,
+        ref,
+        run=runs.index_run(ref.bot_id),
+        summary="Index a large bot",
+        priority=runs.IMPORT_PRIORITY,
+        attributes=_attributes(ref.owner_id, ref.bot_id),
+    )
+
+
 async def cancel_run(client: Client, workflow_id: str, *, run_id: str | None) -> bool:
     """Ask a run to stop. False where there is none; a named one that has closed takes it in silence.
 
     Give the run that you mean: without it a successor under the same id may be hit.
     """
-    try:
-        await client.get_workflow_handle(workflow_id, run_id=run_id).cancel()
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return False
-        raise
-    return True
+    return await _reached(client.get_workflow_handle(workflow_id, run_id=run_id).cancel())
 
 
 async def is_open(client: Client, workflow_id: str) -> bool:
@@ -159,7 +168,7 @@ async def open_runs(client: Client, name: str) -> set[str]:
 
 
 async def ensure_housekeeping(client: Client, *, every: timedelta, grace: timedelta) -> None:
-    """Create the housekeeping Schedule, or bring its interval up to date."""
+    """Create the housekeeping Schedule, or bring it up to date."""
     schedule = Schedule(
         action=ScheduleActionStartWorkflow(
             runs.HOUSEKEEPING,
@@ -176,11 +185,21 @@ async def ensure_housekeeping(client: Client, *, every: timedelta, grace: timede
     try:
         await client.create_schedule(runs.HOUSEKEEPING_ID, schedule)
     except ScheduleAlreadyRunningError:
-        handle = client.get_schedule_handle(runs.HOUSEKEEPING_ID)
-        present = (await handle.describe()).schedule
-        if present.spec.intervals != schedule.spec.intervals:
-            await handle.delete()
-            await client.create_schedule(runs.HOUSEKEEPING_ID, schedule)
+        # Its state is a person's, who may have paused it.
+        await client.get_schedule_handle(runs.HOUSEKEEPING_ID).update(
+            lambda seen: ScheduleUpdate(replace(schedule, state=seen.description.schedule.state))
+        )
+
+
+async def _reached(telling: Awaitable[None]) -> bool:
+    """Tell a run something; False where there is none."""
+    try:
+        await telling
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return True
 
 
 async def _start(

@@ -10,6 +10,7 @@ import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpcore2
 
@@ -20,6 +21,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 """Gives all addresses of a name. Raises `socket.gaierror`."""
 
 _TRIED = 3
+_A_WEB_PORT = 443
 # Threads of their own: a name server that is slow on purpose must not hold those that write blobs.
 _RESOLVERS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="resolve")
 
@@ -60,24 +62,33 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         await self._inner.sleep(seconds)
 
     async def _addresses(self, host: str, port: int) -> Sequence[Address]:
-        """One address that is refused refuses the host: a name with two faces is no page's."""
-        try:
-            found: Sequence[Address] = [ipaddress.ip_address(host)]
-        except ValueError:
-            found = await self._looked_up(host, port)
-        if not found or not all(is_fetchable(address, port, self._allowed) for address in found):
-            raise refused()
-        return found
+        found = await _looked_up(host, port, self._resolve)
+        return _all_or_none(found, port, self._allowed)
 
-    async def _looked_up(self, host: str, port: int) -> Sequence[Address]:
-        try:
-            return await self._resolve(host, port)
-        except socket.gaierror as error:
-            if error.errno == socket.EAI_AGAIN:
-                raise UrlUnreachable("The host's name cannot be resolved just now. Try again in a moment.") from error
-            raise refused() from error
-        except UnicodeError as error:  # a label that is too long
-            raise refused() from error
+
+async def public_addresses(host: str, port: int, allowed: Sequence[Network], resolve: Resolve) -> Sequence[Address]:
+    """Give the addresses of a host that serves no pages, a database's: any port, else as for pages."""
+    return _all_or_none(await _looked_up(host, port, resolve), _A_WEB_PORT, allowed)
+
+
+def _all_or_none(found: Sequence[Address], port: int, allowed: Sequence[Network]) -> Sequence[Address]:
+    """One address that is refused refuses the host: a name with two faces is no page's."""
+    if not found or not all(is_fetchable(address, port, allowed) for address in found):
+        raise refused()
+    return found
+
+
+async def _looked_up(host: str, port: int, resolve: Resolve) -> Sequence[Address]:
+    with suppress(ValueError):
+        return [ipaddress.ip_address(host)]
+    try:
+        return await resolve(host, port)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            raise UrlUnreachable("The host's name cannot be resolved just now. Try again in a moment.") from error
+        raise refused() from error
+    except UnicodeError as error:  # a label that is too long
+        raise refused() from error
 
 
 async def resolve_by_system(host: str, port: int) -> Sequence[Address]:

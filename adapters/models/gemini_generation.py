@@ -1,0 +1,141 @@
+"""Gemini writes: streamed answers with or without tools, and short texts in one piece."""
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import timedelta
+
+from google import genai
+from google.genai import types
+
+from adapters.models.gemini_errors import blocked, declined, gemini_errors
+from adapters.models.gemini_recognition import GeminiRecognizer
+from adapters.models.gemini_turns import calls_in, contents_of, tools_of
+from adapters.models.progress import Ending, Progress
+from adapters.models.spans import model_span
+from domain.errors import ProviderRejected
+from domain.ports import AnswerEvent, AnswerRequest, Completion, CompletionRequest, TextDelta, ToolCall
+from domain.prompts import render
+
+_PROVIDER = "gcp.gemini"
+_NAME = "gemini"
+_SETTING = "CHATSPHERE_GEMINI_GENERATION_MODEL"
+_THOUGHTS = 2048  # tokens that a short text may cost beyond its own where a model cannot be kept from thinking
+_ENDING = Ending("Gemini", done=("STOP",), limit="MAX_TOKENS", declined=declined)
+_NO_PYTHON = types.AutomaticFunctionCallingConfig(disable=True)  # calls are given out, not carried out by the client
+
+
+class GeminiGenerator:
+    """Writes; the model may be another for each request."""
+
+    def __init__(self, client: genai.Client, model: str, *, timeout: timedelta) -> None:
+        self._client = client
+        self._name = model
+        self._timeout = timeout
+
+    @property
+    def model(self) -> str:
+        return f"{_NAME}/{self._name}"
+
+    @property
+    def completes(self) -> bool:
+        return True
+
+    def completes_with(self, model: str | None) -> bool:  # noqa: ARG002  (with any)
+        """Every model writes."""
+        return True
+
+    def page_reader(self, timeout: timedelta) -> GeminiRecognizer:
+        """Give what reads page images with the same model and connections."""
+        return GeminiRecognizer(self._client, self._name, timeout=timeout)
+
+    async def stream(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent]:
+        """Yield deltas and calls as they come, then one `Finished`."""
+        model = _model_name(request.model or self._name)
+        progress = Progress()
+        with model_span("chat", provider=_PROVIDER, model=model) as span:
+            async with aclosing(self._responses(request, model)) as responses:
+                async for response in responses:
+                    for event in _read(response, progress, model):
+                        progress.wrote = True
+                        yield event
+            yield _ENDING.finished(progress, f"{_NAME}/{model}", span)
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Write a short text in one piece."""
+        model = _model_name(request.model or self._name)
+        progress = Progress()
+        with model_span("chat", provider=_PROVIDER, model=model) as span:
+            events = _read(await self._response(request, model), progress, model)
+            text = "".join(event.text for event in events if isinstance(event, TextDelta))
+            progress.wrote = bool(text)
+            end = _ENDING.finished(progress, f"{_NAME}/{model}", span)
+            return Completion(text, end.model, end.input_tokens, end.output_tokens)
+
+    async def _responses(self, request: AnswerRequest, model: str) -> AsyncGenerator[types.GenerateContentResponse]:
+        """Call the model. Errors are translated here, so that none of the reader's own are."""
+        prompt = render(request, boundary=request.boundary or secrets.token_hex(8))
+        config = types.GenerateContentConfig(
+            system_instruction=prompt.system,
+            temperature=request.temperature,
+            max_output_tokens=request.max_tokens,
+            thinking_config=_thinking(model),
+            tools=tools_of(prompt.tools),
+            automatic_function_calling=_NO_PYTHON,
+        )
+        with gemini_errors(model=model, setting=_SETTING):
+            stream = await self._client.aio.models.generate_content_stream(
+                model=model, contents=contents_of(prompt), config=config
+            )
+            async for response in stream:
+                yield response
+
+    async def _response(self, request: CompletionRequest, model: str) -> types.GenerateContentResponse:
+        thinking = _thinking(model)
+        config = types.GenerateContentConfig(
+            system_instruction=request.system,
+            temperature=request.temperature,
+            max_output_tokens=request.max_tokens + (_THOUGHTS if thinking is None else 0),
+            thinking_config=thinking,
+            automatic_function_calling=_NO_PYTHON,
+        )
+        with gemini_errors(model=model, setting=_SETTING):
+            async with asyncio.timeout(self._timeout.total_seconds()):
+                return await self._client.aio.models.generate_content(
+                    model=model, contents=request.content, config=config
+                )
+
+
+def _model_name(name: str) -> str:
+    """Take the name that a bot's owner wrote; it becomes part of a URL."""
+    bare = name.removeprefix(f"{_NAME}/")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,120}", bare) or ".." in bare:
+        raise ProviderRejected("The bot's model is not a Gemini model's name. Choose another for the bot, then retry.")
+    return bare
+
+
+def _thinking(model: str) -> types.ThinkingConfig | None:
+    # 2.5 Flash thinks unless told not to: seconds before the first word, and the thoughts count
+    # against max_output_tokens. Other models refuse a budget of 0.
+    return types.ThinkingConfig(thinking_budget=0) if model.startswith("gemini-2.5-flash") else None
+
+
+def _read(response: types.GenerateContentResponse, progress: Progress, model: str) -> list[TextDelta | ToolCall]:
+    """Take one response into account; answer what it says and asks for."""
+    usage = response.usage_metadata
+    if usage is not None:
+        progress.input_tokens = usage.prompt_token_count or progress.input_tokens
+        written = (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
+        progress.output_tokens = written or progress.output_tokens
+    if response.prompt_feedback is not None and response.prompt_feedback.block_reason is not None:
+        raise blocked(response.prompt_feedback.block_reason.value, model=model)
+    if not response.candidates:
+        return []
+    candidate = response.candidates[0]
+    if candidate.finish_reason is not None:
+        progress.finish = candidate.finish_reason.value
+    parts = (candidate.content and candidate.content.parts) or ()
+    text = "".join(part.text for part in parts if part.text and not part.thought)
+    return [*([TextDelta(text)] if text else []), *calls_in(parts, model=model)]
