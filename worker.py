@@ -2,14 +2,13 @@
 
 import argparse
 import asyncio
-import signal
 from contextlib import AsyncExitStack
 
 import structlog
 from temporalio.worker import Worker
 
 from activities.registry import activities_of, interceptors_of
-from adapters.ending import run_process
+from adapters.ending import run_process, told_to_stop
 from adapters.logs import configure_logs
 from adapters.settings import Settings
 from adapters.temporal.client import ensure_search_attributes
@@ -36,19 +35,17 @@ def build_worker(adapters: Adapters, queue: Queue) -> Worker:
 
 async def run(settings: Settings, queues: list[Queue]) -> None:
     """Serve until SIGINT or SIGTERM, then let running steps finish within the grace."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = told_to_stop(settings.graceful_shutdown)
     async with AsyncExitStack() as stack:
         adapters = await stack.enter_async_context(open_adapters(settings, service="worker"))
         await ensure_search_attributes(adapters.temporal)
         if Queue.CHAT in queues:
             every, grace = settings.housekeeping_interval, settings.housekeeping_grace
             await ensure_housekeeping(adapters.temporal, every=every, grace=grace)
-        for queue in queues:
-            await stack.enter_async_context(build_worker(adapters, queue))
+        workers = [await stack.enter_async_context(build_worker(adapters, queue)) for queue in queues]
         structlog.get_logger(__name__).info("worker_ready", queues=[q.value for q in queues])
         await stop.wait()
+        await asyncio.gather(*(worker.shutdown() for worker in workers))  # one grace for all of them
 
 
 if __name__ == "__main__":

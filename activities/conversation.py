@@ -1,26 +1,34 @@
-"""The first and the last step of a turn: choose the history, store the answer."""
+"""The steps of a turn that ask no model: choose the history, say that nothing is known, store the answer."""
 
 from collections.abc import Callable
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from adapters.postgres import messages, turns
+from adapters.postgres import conversations, history, turn_ends, turns
+from adapters.postgres.deltas import Delta, append_one
 from adapters.postgres.engine import transaction
+from adapters.postgres.turns import Claim, Question
 from domain import steps
-from domain.conversation import TurnOutcome, estimate_tokens, history_window
+from domain.bots import AgentType, BotConfiguration
+from domain.conversation import Origin, TitleBy, TurnOutcome
 from domain.messages import Failure
-from domain.prompts import HISTORY_BUDGET
-from domain.steps import LoadedHistory, Persisted, PersistTurn, TurnRef
+from domain.prompts import NOTHING_FOUND
+from domain.steps import AgentBounds, Done, LoadedHistory, Persisted, PersistTurn, TurnRef
+from domain.titles import title_from
 
 
 class Conversation:
-    """Begins and ends a turn, each in one transaction that may run twice."""
+    """Begins, declines and ends a turn, each in one transaction that may run twice."""
 
-    def __init__(self, engine: AsyncEngine, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, engine: AsyncEngine, now: Callable[[], datetime], completes: Callable[[str | None], bool]
+    ) -> None:
+        """`completes` tells whether a bot's model writes summaries, titles and queries."""
         self._engine = engine
         self._now = now
+        self._completes = completes
 
     @activity.defn(name=steps.LOAD_HISTORY.name)
     async def load_history(self, ref: TurnRef) -> LoadedHistory:
@@ -28,13 +36,52 @@ class Conversation:
         async with transaction(self._engine) as connection:
             await turns.begin(connection, ref, run_id=activity.info().workflow_run_id or "")
             question = await turns.question(connection, ref)
-            limit = question.configuration.history_messages
-            earlier = await messages.earlier(
-                connection, ref.conversation_id, before=question.position, limit=max(limit, 1)
-            )
-            window = history_window([message for _, message in earlier], limit=limit, budget=HISTORY_BUDGET)
-            await turns.set_history(connection, ref, earlier[-len(window)][0] if window else None)
-        return LoadedHistory(messages=len(window), tokens=sum(estimate_tokens(message.content) for message in window))
+            summary, plan = await history.plan(connection, ref, question, completes=self._summarizes(question))
+            await history.choose(connection, ref, question, plan.window, summary)
+            title = await self._titled(connection, ref, question)
+        return LoadedHistory(
+            messages=len(plan.window),
+            tokens=sum(said.tokens for said in plan.window),
+            summarize=bool(plan.unsummarized),
+            title=title,
+            understand=self._understands(question, follows=bool(plan.window)),
+            agent=_bounds(question.configuration),
+        )
+
+    def _summarizes(self, question: Question) -> bool:
+        """Tell whether a summary can be made that is of use again; a conversation that its client holds has one turn."""
+        return self._completes(question.model) and question.origin is not Origin.CHAT_COMPLETIONS
+
+    def _understands(self, question: Question, *, follows: bool) -> bool:
+        """Tell whether a model is to say what to search for: where the question follows others, or in several ways."""
+        wanted = question.configuration.retrieval
+        is_wanted = (follows and wanted.condense) or wanted.queries > 1
+        is_agent = question.configuration.agent_type is AgentType.REACT  # which chooses its own words
+        return is_wanted and not is_agent and self._completes(question.model)
+
+    async def _titled(self, connection: AsyncConnection, ref: TurnRef, question: Question) -> bool:
+        """Name an untitled conversation by its question; tell whether a model is to find a better name."""
+        if question.origin is not Origin.API:
+            return False
+        if question.title_by is None:
+            await conversations.title_by_question(connection, ref.conversation_id, title_from(question.content))
+            return self._completes(question.model)
+        # As well on a second attempt of this step, which finds the title that the first one gave.
+        is_first = question.title_by is TitleBy.QUESTION and question.position == 1
+        return is_first and self._completes(question.model)
+
+    @activity.defn(name=steps.DECLINE.name)
+    async def decline(self, ref: TurnRef) -> Done:
+        """Write the bot's own words for not knowing as the answer. No model is asked, and nothing is used."""
+        info = activity.info()
+        async with transaction(self._engine) as connection:
+            question = await turns.question(connection, ref)
+            claim = await turns.claim(connection, ref, run_id=info.workflow_run_id or "", run_attempt=info.attempt)
+            if isinstance(claim, Claim):
+                text = question.configuration.unknown_answer.strip() or NOTHING_FOUND
+                await append_one(connection, Delta(ref.turn_id, claim, claim.last_sequence, text))
+                await turns.store_draft(connection, ref, claim, text)
+        return Done()
 
     @activity.defn(name=steps.PERSIST.name)
     async def persist(self, end: PersistTurn) -> Persisted:
@@ -43,5 +90,11 @@ class Conversation:
         if end.outcome is TurnOutcome.FAILED:
             failure = Failure(code=end.code or "internal", message=end.message or "The answer failed. Ask again.")
         async with transaction(self._engine) as connection:
-            answer = await turns.finish(connection, end.ref.turn_id, end.outcome, failure, now=self._now())
+            answer = await turn_ends.finish(connection, end.ref.turn_id, end.outcome, failure, now=self._now())
         return Persisted() if answer is None else Persisted(message_id=answer.id, citations=len(answer.citations))
+
+
+def _bounds(configuration: BotConfiguration) -> AgentBounds | None:
+    if configuration.agent_type is not AgentType.REACT:
+        return None
+    return AgentBounds(**configuration.agent.model_dump())

@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowContinuedAsNewError, WorkflowFailu
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.heartbeat import heartbeats
-from adapters.postgres import crawl_housekeeping, deletions
+from adapters.postgres import crawl_housekeeping, deletions, indexes, keyword_segments
 from adapters.postgres.engine import transaction
 from adapters.temporal.runs import cancel_run, is_open
 from domain import blobs, runs, steps
@@ -77,6 +77,7 @@ class Deletion:
             async with transaction(self._engine) as connection:
                 await deletions.begin(connection, ref, now=self._now())
                 await deletions.hide_bot(connection, ref.bot_id, now=self._now())
+            await self._release_index(ref)
             # What runs a crawl would add documents to those that are counted here.
             if (
                 await self._end_imports(ref)
@@ -88,6 +89,16 @@ class Deletion:
                 async with transaction(self._engine) as connection:
                     return (await deletions.receipt(connection, ref)).model_copy(update={"more": True})
             return await self._close(ref)
+
+    async def _release_index(self, ref: DeletionRef) -> None:
+        """Delete the bot's postings. Its vector index is dropped by a run of its own, which may wait for another's."""
+        async with transaction(self._engine) as connection:
+            retired = await indexes.retire(connection, ref.bot_id, now=self._now())
+        if retired:
+            await cancel_run(self._temporal, runs.index_run(ref.bot_id), run_id=None)
+        while retired:
+            async with transaction(self._engine) as connection:
+                retired = await keyword_segments.drop_some(connection, ref.bot_id)
 
     async def _purge_crawls(self, ref: DeletionRef) -> bool:
         async with transaction(self._engine) as connection:
@@ -137,6 +148,7 @@ class Deletion:
         """Delete documents together. Their rows go last: while they are there, a purge knows that it has work to do."""
         async with transaction(self._engine) as connection:
             await deletions.fence_documents(connection, documents, now=self._now())
+            await keyword_segments.drop_of_documents(connection, documents)
         deleted = limit = self._chunk_batch
         while deleted >= limit:
             async with transaction(self._engine) as connection:

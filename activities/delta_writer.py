@@ -5,9 +5,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from adapters.postgres import turns
+from adapters.postgres.deltas import Delta, Deltas
 from adapters.postgres.patience import patiently
 from adapters.postgres.turns import Claim
 from domain.ids import TurnId
@@ -23,8 +21,8 @@ class DeltaWriter:
     and the reason raised in its place.
     """
 
-    def __init__(self, engine: AsyncEngine, turn_id: TurnId, claim: Claim, *, patience: timedelta) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement, one round trip
+    def __init__(self, deltas: Deltas, turn_id: TurnId, claim: Claim, *, patience: timedelta) -> None:
+        self._deltas = deltas
         self._turn_id = turn_id
         self._claim = claim
         self._patience = patience
@@ -73,12 +71,9 @@ class DeltaWriter:
         count = len(self._pieces)
         delta = "".join(self._pieces[self._stored : count])
         if delta:
-            self._sequence = await patiently(lambda: self._append(delta), within=self._patience)
+            piece = Delta(self._turn_id, self._claim, self._sequence, delta)
+            self._sequence = await patiently(lambda: self._deltas.append(piece), within=self._patience)
             self._stored = count
-
-    async def _append(self, delta: str) -> int:
-        async with self._engine.connect() as connection:
-            return await turns.append_delta(connection, self._turn_id, self._claim, self._sequence, delta)
 
     async def _pause(self) -> None:
         """Let the next batch gather, or not: at the end nothing more comes."""

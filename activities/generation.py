@@ -1,25 +1,26 @@
 """Streaming an answer: provider to marker filter to durable pieces."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
+from activities.answer_stream import AnswerStream
 from activities.delta_writer import DeltaWriter
+from activities.fallback import Fallback
 from activities.heartbeat import heartbeats
-from adapters.postgres import messages, turns
-from adapters.postgres.engine import transaction
+from adapters.postgres import history, summaries, turn_passages, turns
+from adapters.postgres.deltas import Deltas
+from adapters.postgres.engine import reading, transaction
 from adapters.postgres.patience import patiently
 from adapters.postgres.turns import Claim, Draft
 from domain import steps
-from domain.errors import ProviderError, ProviderMalformed
-from domain.links import LinkFilter
-from domain.markers import MarkerFilter
+from domain.errors import ProviderMalformed
 from domain.messages import Usage
-from domain.ports import AnswerRequest, Finished, Generator, TextDelta
+from domain.ports import AnswerRequest, Finished, Generator
+from domain.providers import in_order
 from domain.steps import Generated, TurnRef
 
 # A restart of the database is waited for: the other way is to pay for the answer again.
@@ -29,99 +30,72 @@ _PATIENCE = timedelta(minutes=2)
 class Generation:
     """Writes the answer of the attempt that holds the turn; an attempt that was given up cannot."""
 
-    def __init__(self, engine: AsyncEngine, generator: Generator, *, silence: timedelta) -> None:
+    def __init__(
+        self, engine: AsyncEngine, generator: Generator, now: Callable[[], datetime], *, silence: timedelta
+    ) -> None:
         """`silence` is how long the provider may say nothing before it is given up."""
         self._engine = engine
+        self._deltas = Deltas(engine)
         self._generator = generator
-        self._silence = silence
+        self._stream = AnswerStream(generator, silence=silence)
+        self._fallback = Fallback(steps.GENERATE.policy, now)
 
     @activity.defn(name=steps.GENERATE.name)
     async def generate(self, ref: TurnRef) -> Generated:
         """Stream the answer into the turn's events, and its whole text into the turn's row."""
         async with heartbeats():
-            claim = await patiently(lambda: self._claim(ref), within=_PATIENCE)
-            if isinstance(claim, Draft):
-                return Generated(input_tokens=claim.input_tokens, output_tokens=claim.output_tokens)
-            request = await patiently(lambda: self._request(ref), within=_PATIENCE)
-            text, end = await self._write(ref, claim, request)
-            await patiently(lambda: self._store(ref, claim, text, end), within=_PATIENCE)
-            return Generated(input_tokens=end.input_tokens, output_tokens=end.output_tokens)
+            models, request = await patiently(lambda: self._request(ref), within=_PATIENCE)
+            return await self._fallback.first(
+                models, lambda model: self._answer(ref, replace(request, model=model)), attempt=activity.info().attempt
+            )
 
-    async def _claim(self, ref: TurnRef) -> Claim | Draft:
+    async def _answer(self, ref: TurnRef, request: AnswerRequest) -> Generated:
+        claim = await patiently(lambda: self._claim(ref, request.model or self._generator.model), within=_PATIENCE)
+        if isinstance(claim, Draft):
+            return Generated(input_tokens=claim.input_tokens, output_tokens=claim.output_tokens)
+        text, end = await self._write(ref, claim, request)
+        await patiently(lambda: self._store(ref, claim, text, end), within=_PATIENCE)
+        return Generated(input_tokens=end.input_tokens, output_tokens=end.output_tokens)
+
+    async def _claim(self, ref: TurnRef, model: str) -> Claim | Draft:
         info = activity.info()
+        run = info.workflow_run_id or ""
+        async with reading(self._engine) as connection:  # one statement, which commits by itself
+            first = await turns.claim_first(connection, ref, run_id=run, run_attempt=info.attempt, model=model)
+        if first is not None:
+            return first
         async with transaction(self._engine) as connection:
-            return await turns.claim(
-                connection,
-                ref,
-                run_id=info.workflow_run_id or "",
-                run_attempt=info.attempt,
-                model=self._generator.model,
-            )
+            return await turns.claim(connection, ref, run_id=run, run_attempt=info.attempt, model=model)
 
-    async def _request(self, ref: TurnRef) -> AnswerRequest:
-        async with self._engine.connect() as connection:
+    async def _request(self, ref: TurnRef) -> tuple[list[str], AnswerRequest]:
+        """Give the models that may answer, in their order, and what the first of them is asked."""
+        async with reading(self._engine) as connection:
             question = await turns.question(connection, ref)
-            passages = await turns.passages(connection, ref.turn_id)
-            earlier = (
-                []
-                if question.history_from is None
-                else await messages.earlier(
-                    connection, ref.conversation_id, before=question.position, since=question.history_from
-                )
-            )
-        return AnswerRequest(
+            passages = await turn_passages.read(connection, ref.turn_id)
+            earlier = await history.read(connection, ref, question)
+            summary = await summaries.read(connection, question.summary_until)
+        fallbacks = question.configuration.fallback_models
+        models = in_order(question.model, fallbacks, default=self._generator.model)
+        return models, AnswerRequest(
             question=question.content,
             passages=passages,
-            history=[message for _, message in earlier],
+            history=earlier,
+            summary=summary,
             instructions=question.configuration.system_prompt,
-            model=question.model,
+            model=models[0],
             temperature=question.temperature,
+            max_tokens=question.max_tokens,
         )
 
     async def _write(self, ref: TurnRef, claim: Claim, request: AnswerRequest) -> tuple[str, Finished]:
-        writer = DeltaWriter(self._engine, ref.turn_id, claim, patience=_PATIENCE)
+        writer = DeltaWriter(self._deltas, ref.turn_id, claim, patience=_PATIENCE)
         async with writer:
-            end = await self._stream(request, writer)
+            end = (await self._stream.write(request, writer)).end
         if not writer.text.strip():
             raise ProviderMalformed("The model gave an empty answer. Ask again, or choose another model.")
         return writer.text, end
 
-    async def _stream(self, request: AnswerRequest, writer: DeltaWriter) -> Finished:
-        markers = MarkerFilter({passage.marker for passage in request.passages})
-        links = LinkFilter(passage.content for passage in request.passages)
-        async with _closing(self._generator.stream(request)) as stream:
-            while True:
-                event = await self._next(stream)
-                if isinstance(event, Finished):
-                    writer.write(links.feed(markers.finish()) + links.finish())
-                    return event
-                writer.write(links.feed(markers.feed(_storable(event.text))))
-
-    async def _next(self, stream: AsyncIterator[TextDelta | Finished]) -> TextDelta | Finished:
-        try:
-            async with asyncio.timeout(self._silence.total_seconds()):
-                return await anext(stream)
-        except TimeoutError:
-            raise ProviderError("The model provider stopped answering. Ask again.") from None
-        except StopAsyncIteration:
-            raise ProviderMalformed("The model provider's answer broke off. Ask again.") from None
-
     async def _store(self, ref: TurnRef, claim: Claim, text: str, end: Finished) -> None:
         usage = Usage(input_tokens=end.input_tokens, output_tokens=end.output_tokens)
-        async with transaction(self._engine) as connection:
-            await turns.store_draft(connection, ref, claim, text, model=end.model, usage=usage)
-
-
-@asynccontextmanager
-async def _closing(stream: AsyncIterator[TextDelta | Finished]) -> AsyncIterator[AsyncIterator[TextDelta | Finished]]:
-    """Hang up on the provider on every way out."""
-    try:
-        yield stream
-    finally:
-        if isinstance(stream, AsyncGenerator):
-            await stream.aclose()
-
-
-def _storable(text: str) -> str:
-    """Leave out what Postgres does not store: NUL, and halves of surrogate pairs."""
-    return text.replace("\0", "").encode("utf-8", "ignore").decode("utf-8")
+        async with reading(self._engine) as connection:  # one statement, which commits by itself
+            await turns.store_draft(connection, ref, claim, text, model=end.model, usage=usage, cut_off=end.cut_off)

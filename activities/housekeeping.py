@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.client import Client
 
+from activities.heartbeat import heartbeats
 from activities.imports import end_import
-from adapters.postgres import admission, crawl_housekeeping, expiry, housekeeping, lost_imports
+from adapters.postgres import admission, approvals, crawl_housekeeping, expiry, housekeeping, indexes, lost_imports
 from adapters.postgres.engine import transaction
 from adapters.temporal.runs import (
     call_ingestion,
@@ -21,8 +22,10 @@ from adapters.temporal.runs import (
     start_crawl,
     start_deletion,
     start_import,
+    start_indexing,
     start_ingestion,
     start_turn,
+    wake_turn,
 )
 from domain import blobs, runs, steps
 from domain.ports import BlobStore
@@ -36,13 +39,15 @@ RowT = TypeVar("RowT")
 STARTS = 200
 CLOSINGS = 200
 EXPIRY_BATCH = 5000
-
 CHUNK_BATCH = 2000
 
 KEPT = timedelta(hours=1)  # without use: a version's row comes right after its bytes, and runs clear away themselves
 # Without a document: the rows of an import come after the last byte of thousands of files, over a slow line hours later.
 UPLOAD_KEPT = timedelta(hours=24)
 
+# Sizes are added up from all documents, so a process looks once a minute; what could not be indexed waits an hour.
+INDEXES_SEEN = timedelta(minutes=1)
+INDEX_GIVEN_UP = timedelta(hours=1)
 _STARTS_AT_ONCE = 10
 
 
@@ -57,14 +62,20 @@ class Housekeeping:
         now: Callable[[], datetime],
         *,
         cap: int | None = None,
+        index_chunks: int = 5_000,
     ) -> None:
-        """`cap` is how many of an owner's documents may be worked on at once; None is no limit."""
+        """`cap` is how many of an owner's documents may be worked on at once; None is no limit.
+
+        `index_chunks` is the number of chunks from which on a bot has an index.
+        """
         self._engine = engine
         self._blobs = blob_store
         self._temporal = temporal
         self._now = now
         self._cap = cap
+        self._index_chunks = index_chunks
         self._collected_at: datetime | None = None
+        self._indexes_seen_at: datetime | None = None
 
     @activity.defn(name=steps.SWEEP_PENDING.name)
     async def sweep_pending(self, tick: HousekeepingTick) -> Swept:
@@ -72,68 +83,90 @@ class Housekeeping:
 
         What has a run is left to it, an older version's included.
         """
-        before = self._now() - tick.grace
-        async with transaction(self._engine) as connection:
-            deletions = await housekeeping.pending_deletions(connection, before=before, limit=STARTS)
-            turns = await housekeeping.pending_turns(connection, before=before, limit=STARTS)
-            waiting = await admission.forgotten(connection, cap=self._cap, before=before, limit=STARTS)
-            crawls = await crawl_housekeeping.pending_crawls(connection, before=before, limit=STARTS)
-            unwanted = await housekeeping.unwanted_runs(connection, before=before, limit=STARTS)
-            unwanted_crawls = await crawl_housekeeping.unwanted_crawls(connection, before=before, limit=STARTS)
-            imports = await lost_imports.pending(connection, before=before, limit=STARTS)
-            unwanted_imports = await lost_imports.unwanted(connection, before=before, limit=STARTS)
-            strays = await lost_imports.release_strays(connection, before=before, limit=STARTS, now=self._now())
-        for import_id, run_id in unwanted_imports:
-            await cancel_run(self._temporal, runs.import_run(import_id), run_id=run_id)
-        for run in unwanted:
-            await cancel_run(self._temporal, runs.ingestion_run(run.document_id), run_id=run.run_id)
-        for crawl in unwanted_crawls:
-            await cancel_run(self._temporal, runs.crawl_run(crawl), run_id=None)  # the id is this crawl's alone
-        if unwanted:
+        async with heartbeats():
+            before = self._now() - tick.grace
             async with transaction(self._engine) as connection:
-                await housekeeping.forget_unwanted(connection, unwanted)
-        started = await _at_once(
-            [
-                *(start_deletion(self._temporal, ref) for ref in deletions),
-                *(start_turn(self._temporal, ref) for ref in turns),
-                *(call_ingestion(self._temporal, each) for each in waiting),
-                *(start_ingestion(self._temporal, ref) for ref in strays),
-                *(start_import(self._temporal, ref) for ref in imports),
-                *(start_crawl(self._temporal, ref) for ref in crawls),
-            ]
-        )
-        if started:
-            log.warning("pending_started", count=started)
-        return Swept(count=started)
+                deletions = await housekeeping.pending_deletions(connection, before=before, limit=STARTS)
+                turns = await housekeeping.pending_turns(connection, before=before, limit=STARTS)
+                unheard = await approvals.unheard(connection, before=before, limit=STARTS)
+                waiting = await admission.forgotten(connection, cap=self._cap, before=before, limit=STARTS)
+                crawls = await crawl_housekeeping.pending_crawls(connection, before=before, limit=STARTS)
+                unwanted = await housekeeping.unwanted_runs(connection, before=before, limit=STARTS)
+                unwanted_crawls = await crawl_housekeeping.unwanted_crawls(connection, before=before, limit=STARTS)
+                imports = await lost_imports.pending(connection, before=before, limit=STARTS)
+                unwanted_imports = await lost_imports.unwanted(connection, before=before, limit=STARTS)
+                strays = await lost_imports.release_strays(connection, before=before, limit=STARTS, now=self._now())
+            for conversation in unheard:
+                await wake_turn(self._temporal, conversation)
+            for import_id, run_id in unwanted_imports:
+                await cancel_run(self._temporal, runs.import_run(import_id), run_id=run_id)
+            for run in unwanted:
+                await cancel_run(self._temporal, runs.ingestion_run(run.document_id), run_id=run.run_id)
+            for crawl in unwanted_crawls:
+                await cancel_run(self._temporal, runs.crawl_run(crawl), run_id=None)  # the id is this crawl's alone
+            if unwanted:
+                async with transaction(self._engine) as connection:
+                    await housekeeping.forget_unwanted(connection, unwanted)
+            started = await _at_once(
+                [
+                    *(start_deletion(self._temporal, ref) for ref in deletions),
+                    *(start_turn(self._temporal, ref) for ref in turns),
+                    *(call_ingestion(self._temporal, each) for each in waiting),
+                    *(start_ingestion(self._temporal, ref) for ref in strays),
+                    *(start_import(self._temporal, ref) for ref in imports),
+                    *(start_crawl(self._temporal, ref) for ref in crawls),
+                ]
+            )
+            if started:
+                log.warning("pending_started", count=started)
+            return Swept(count=started + await self._look_after_indexes(before))
 
     @activity.defn(name=steps.CLOSE_ORPHANS.name)
     async def close_orphans(self, tick: HousekeepingTick) -> Swept:
         """Fail documents and turns whose run was terminated or lost, so that a person can press retry."""
-        before = self._now() - tick.grace
-        async with transaction(self._engine) as connection:
-            documents = await housekeeping.unfinished_documents(connection, before=before)
-            turns = await housekeeping.unfinished_turns(connection, before=before)
-            crawls = await crawl_housekeeping.unfinished_crawls(connection, before=before)
-            imports = await lost_imports.at_work(connection, before=before)
-        count = await self._close_documents(documents) + await self._close_turns(turns)
-        count += await self._close_crawls(crawls)
-        count += await self._close_imports(imports)
-        if count:
-            log.warning("orphans_closed", count=count)
-        return Swept(count=count)
+        async with heartbeats():
+            before = self._now() - tick.grace
+            async with transaction(self._engine) as connection:
+                documents = await housekeeping.unfinished_documents(connection, before=before)
+                turns = await housekeeping.unfinished_turns(connection, before=before)
+                crawls = await crawl_housekeeping.unfinished_crawls(connection, before=before)
+                imports = await lost_imports.at_work(connection, before=before)
+            count = await self._close_documents(documents) + await self._close_turns(turns)
+            count += await self._close_crawls(crawls)
+            count += await self._close_imports(imports)
+            if count:
+                log.warning("orphans_closed", count=count)
+            return Swept(count=count)
 
     @activity.defn(name=steps.EXPIRE.name)
     async def expire(self, _tick: HousekeepingTick) -> Swept:
         """Delete what nobody will ask for again, in batches."""
-        count = 0
-        for statement, kept in expiry.EXPIRIES:
-            deleted = EXPIRY_BATCH
-            while deleted >= EXPIRY_BATCH:
-                async with transaction(self._engine) as connection:
-                    before = self._now() - kept
-                    deleted = await expiry.expire(connection, statement, before=before, limit=EXPIRY_BATCH)
-                count += deleted
-        return Swept(count=count + await self._collect())
+        async with heartbeats():
+            count = 0
+            for statement, kept in expiry.EXPIRIES:
+                deleted = EXPIRY_BATCH
+                while deleted >= EXPIRY_BATCH:
+                    async with transaction(self._engine) as connection:
+                        before = self._now() - kept
+                        deleted = await expiry.expire(connection, statement, before=before, limit=EXPIRY_BATCH)
+                    count += deleted
+            return Swept(count=count + await self._collect())
+
+    async def _look_after_indexes(self, before: datetime) -> int:
+        """Start indexing bots that grew, dropping indexes of those that shrank, and what is left of either."""
+        now = self._now()
+        if self._indexes_seen_at is not None and now - self._indexes_seen_at < INDEXES_SEEN:
+            return 0
+        self._indexes_seen_at = now
+        async with transaction(self._engine) as connection:
+            found = await indexes.to_look_after(
+                connection,
+                threshold=self._index_chunks,
+                before=before,
+                given_up_before=now - INDEX_GIVEN_UP,
+                limit=STARTS,
+            )
+        return await _at_once(start_indexing(self._temporal, ref) for ref in found)
 
     async def _collect(self) -> int:
         """Delete what nothing has or needs. A look at every folder takes its time: a process takes one an hour."""
@@ -143,6 +176,7 @@ class Housekeeping:
         count = await self._collect_chunks(now - KEPT)
         count += await self._collect_blobs(now - KEPT, uploaded_before=now - UPLOAD_KEPT)
         count += await self._collect_imports(now - KEPT)
+        count += await self._collect_files(now - UPLOAD_KEPT)
         self._collected_at = now
         return count
 
@@ -183,6 +217,17 @@ class Housekeeping:
                 gone = await expiry.without_import(connection, names)
             for import_id in gone:
                 count += (await self._blobs.delete_prefix(blobs.import_prefix(import_id))).blobs
+        return count
+
+    async def _collect_files(self, before: datetime) -> int:
+        """Delete the bytes of files that were not accepted, have expired, or whose deletion broke off."""
+        count = 0
+        folders = [folder async for folder in self._blobs.folders(blobs.FILES)]
+        for batch in _batches(folders, EXPIRY_BATCH):
+            async with transaction(self._engine) as connection:
+                gone = await expiry.without_file(connection, [name for name, changed in batch if changed < before])
+            for file_id in gone:
+                count += (await self._blobs.delete_prefix(blobs.file_prefix(file_id))).blobs
         return count
 
     async def _collect_versions(self, documents: Sequence[str], *, before: datetime) -> int:

@@ -1,5 +1,7 @@
 """Finding the passages that a turn's answer rests on."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -7,16 +9,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from activities.heartbeat import heartbeats
-from adapters.postgres import turn_events, turns
-from adapters.postgres.engine import transaction
+from adapters.postgres import turn_events, turn_passages, turns
+from adapters.postgres.engine import reading, transaction
 from adapters.postgres.patience import patiently
 from adapters.postgres.search import search
 from adapters.postgres.turns import Question
 from domain import steps
 from domain.conversation import EventType
-from domain.ports import Embedder
+from domain.grounding import least_relevance, relevance
+from domain.passages import diverse, pick_passages
+from domain.ports import Embedder, Vectors
 from domain.prompts import PASSAGE_BUDGET
-from domain.retrieval import Hit, Passage, SearchMode, pick_passages, relevant
+from domain.reranking import CANDIDATES
+from domain.retrieval import Hit, Passage, SearchMode, combine, relevant
 from domain.sentences import sentence_spans
 from domain.steps import Retrieved, TurnRef
 
@@ -29,73 +34,131 @@ _QUOTE_CHARACTERS = 240
 class Retrieval:
     """Embeds the question and searches the bot's documents; done once, however often it is tried."""
 
-    def __init__(self, engine: AsyncEngine, embedder: Embedder) -> None:
+    def __init__(
+        self, engine: AsyncEngine, embedder: Embedder, completes: Callable[[str | None], bool] = lambda _: False
+    ) -> None:
+        """`completes` tells whether a bot's model can put passages in order."""
         self._engine = engine
         self._embedder = embedder
+        self._completes = completes
 
     @activity.defn(name=steps.RETRIEVE.name)
     async def retrieve(self, ref: TurnRef) -> Retrieved:
         """Store the passages and announce them. An attempt that finds them stored pays for nothing."""
         async with heartbeats():
-            stored = await patiently(lambda: self._stored(ref), within=_PATIENCE)
-            if stored is not None:
-                return stored
             question = await patiently(lambda: self._question(ref), within=_PATIENCE)
-            hits = await self._search(ref, question)
-            wanted = question.configuration.retrieval
-            passages = pick_passages(
-                relevant(hits, min_score=wanted.min_score), top_k=wanted.top_k, budget=PASSAGE_BUDGET
-            )
-            await patiently(lambda: self._store(ref, passages), within=_PATIENCE)
-            return Retrieved(passages=len(passages))
+            if isinstance(question, Retrieved):
+                return question
+            found = await self._find(ref, question)
+            await patiently(lambda: self._store(ref, found), within=_PATIENCE)
+            if found.rerank:
+                return Retrieved(passages=len(found.passages), rerank=True, relevance=found.relevance)
+            return Retrieved(passages=len(found.passages), unknown=found.unknown)
 
-    async def _stored(self, ref: TurnRef) -> Retrieved | None:
-        async with self._engine.connect() as connection:
-            if not await turn_events.has_event(connection, ref.turn_id, EventType.RETRIEVED):
-                return None
-            return Retrieved(passages=len(await turns.passages(connection, ref.turn_id)))
-
-    async def _question(self, ref: TurnRef) -> Question:
-        async with self._engine.connect() as connection:
+    async def _question(self, ref: TurnRef) -> Question | Retrieved:
+        async with reading(self._engine) as connection:
+            told = await turn_events.data_of(connection, ref.turn_id, EventType.RETRIEVED)
+            if told is not None:
+                passages = await turn_passages.read(connection, ref.turn_id)
+                return Retrieved(passages=len(passages), unknown=told.get("unknown", False))
             return await turns.question(connection, ref)
 
-    async def _search(self, ref: TurnRef, question: Question) -> list[Hit]:
-        mode = question.configuration.retrieval.mode
-        vector = None if mode is SearchMode.KEYWORD else await self._embedder.embed_query(question.content)
-        # Nothing is asked of a model that is not used: the local one would have to be loaded.
-        fluency = 1.0 if vector is None else self._embedder.fluency(question.content)
+    async def _find(self, ref: TurnRef, question: Question) -> "_Found":
+        """Search, and tell whether anything that was found is worth giving to the model."""
+        wanted = question.configuration.retrieval
+        asked = [await self._asked(query, wanted.mode) for query in question.queries or (question.content,)]
+        found = await patiently(lambda: self._search(ref, question, asked), within=_PATIENCE)
+        found = [relevant(hits, min_score=wanted.min_score) for hits in found]
+        reached = max(
+            relevance(hits, wanted.mode, question=each.query, fluency=each.fluency)
+            for hits, each in zip(found, asked, strict=True)
+        )
+        hits = combine(found)
+        least = least_relevance(wanted.threshold, wanted.mode, embedding_model=self._embedder.model)
+        reranks = wanted.rerank and self._completes(question.model)
+        top_k = max(CANDIDATES, wanted.top_k) if reranks else wanted.top_k
+        passages = pick_passages(
+            diverse(hits, diversity=wanted.diversity, top_k=top_k),
+            top_k=top_k,
+            budget=CANDIDATES * PASSAGE_BUDGET if reranks else PASSAGE_BUDGET,
+            merge_neighbours=wanted.merge_neighbours,
+        )
+        if reached < least or not (passages or wanted.threshold == 0):
+            return _Found([], round(reached, 3), unknown=True)
+        return _Found(passages, round(reached, 3), rerank=reranks and len(passages) > 1)
 
-        async def find() -> list[Hit]:
-            async with self._engine.connect() as connection:
-                return await search(
+    async def _asked(self, query: str, mode: SearchMode) -> "_Asked":
+        # Nothing is asked of a model that is not used: the local one would have to be loaded.
+        if mode is SearchMode.KEYWORD:
+            return _Asked(query, None, 1.0)
+        return _Asked(query, await self._embedder.embed_query(query), self._embedder.fluency(query))
+
+    async def _search(self, ref: TurnRef, question: Question, asked: Sequence["_Asked"]) -> list[list[Hit]]:
+        """Search for all queries in the same state of the documents: no passage is put together of two versions."""
+        several = self._engine.execution_options(isolation_level="REPEATABLE READ")
+        async with (several if len(asked) > 1 else self._engine).connect() as connection:
+            return [
+                await search(
                     connection,
                     ref.owner_id,
                     ref.bot_id,
-                    question.content,
-                    vector,
+                    each.query,
+                    each.vector,
                     embedding_model=self._embedder.model,
-                    mode=mode,
+                    mode=question.configuration.retrieval.mode,
                     limit=_CANDIDATES,
-                    fluency=fluency,
+                    fluency=each.fluency,
+                    within=question.within,
                 )
+                for each in asked
+            ]
 
-        return await patiently(find, within=_PATIENCE)
-
-    async def _store(self, ref: TurnRef, passages: list[Passage]) -> None:
-        retrieved = {"citations": [_announced(passage) for passage in passages]}
+    async def _store(self, ref: TurnRef, found: "_Found") -> None:
         async with transaction(self._engine) as connection:
-            await turns.store_passages(connection, ref, passages, retrieved)
+            if found.rerank:
+                await turns.store_candidates(connection, ref, found.passages)
+                return
+            retrieved = announcement(found.passages, found.relevance, unknown=found.unknown)
+            await turns.announce_passages(connection, ref, found.passages, retrieved)
 
 
-def _announced(passage: Passage) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A query, and how the embedding model reads it."""
+
+    query: str
+    vector: Vectors | None
+    fluency: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the model will be given, or why it will not be asked."""
+
+    passages: list[Passage]
+    relevance: float
+    unknown: bool = False
+    rerank: bool = False
+
+
+def announcement(passages: Sequence[Passage], relevance: float, *, unknown: bool) -> dict[str, Any]:
+    """Give what `turn.retrieved` tells."""
+    return {"citations": [announced(passage) for passage in passages], "relevance": relevance, "unknown": unknown}
+
+
+def announced(passage: Passage) -> dict[str, Any]:
+    """Give a passage as `turn.retrieved` shows it."""
+    quote = opening(passage.content)
     return {
         "marker": passage.marker,
         "document_id": str(passage.document_id),
         "document_name": passage.document_name,
         "chunk_id": str(passage.chunk_id),
         "page": passage.page,
-        "quote": opening(passage.content),
+        "quote": quote,
         "score": passage.score,
+        "char_start": passage.char_start,
+        "char_end": None if passage.char_start is None else passage.char_start + len(quote),
     }
 
 

@@ -4,7 +4,8 @@ from workflows.crawl import CrawlSite
 from workflows.deletion import DeleteBot, DeleteDocument
 from workflows.housekeeping import Housekeeping
 from workflows.imports import ImportDocuments
+from workflows.indexes import IndexBot
 from workflows.ingestion import IngestDocument
 from workflows.turn import AnswerTurn
 
-WORKFLOWS = (IngestDocument, AnswerTurn, CrawlSite, DeleteDocument, DeleteBot, ImportDocuments, Housekeeping)
+WORKFLOWS = (IngestDocument, AnswerTurn, CrawlSite, DeleteDocument, DeleteBot, ImportDocuments, IndexBot, Housekeeping)

@@ -1,0 +1,68 @@
+"""The tool `search_documents`: the bot's own search, its passages numbered for citation."""
+
+from datetime import timedelta
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+
+from activities.retrieval import announced
+from activities.tool_calls import ToolCalls
+from adapters.postgres import turn_events, turn_passages, turns
+from adapters.postgres.engine import reading, transaction
+from adapters.postgres.patience import patiently
+from adapters.postgres.search import search
+from adapters.postgres.tool_calls import Outcome
+from domain import steps
+from domain.conversation import EventType
+from domain.offers import Arguments, SearchArguments
+from domain.passages import diverse, pick_passages
+from domain.ports import Embedder
+from domain.prompts import PASSAGE_BUDGET
+from domain.retrieval import Hit, SearchMode, number_on, relevant
+from domain.steps import CallEnded, CallRef, TurnRef
+from domain.tools import CallStatus, Tool
+
+_CANDIDATES = 50
+_PATIENCE = timedelta(seconds=30)
+
+
+class DocumentSearch:
+    """Searches as `search_bot` and `retrieve` do; a passage that was found before keeps its number."""
+
+    def __init__(self, engine: AsyncEngine, embedder: Embedder) -> None:
+        self._engine = engine
+        self._embedder = embedder
+        self._calls = ToolCalls(engine)
+
+    @activity.defn(name=steps.SEARCH_DOCUMENTS.name)
+    async def search_documents(self, at: CallRef) -> CallEnded:
+        """Search for what the model asks, and add what is new to the turn's passages."""
+        return await self._calls.run(at, partial(self._perform, at.ref))
+
+    async def _perform(self, ref: TurnRef, _tool: Tool, arguments: Arguments) -> Outcome:
+        assert isinstance(arguments, SearchArguments)  # noqa: S101  (of this tool)
+        return await patiently(partial(self._find, ref, arguments.query), within=_PATIENCE)
+
+    async def _find(self, ref: TurnRef, query: str) -> Outcome:
+        async with reading(self._engine) as connection:
+            question = await turns.question(connection, ref)
+        wanted = question.configuration.retrieval
+        vector = None if wanted.mode is SearchMode.KEYWORD else await self._embedder.embed_query(query)
+        async with transaction(self._engine) as connection:
+            hits: list[Hit] = await search(
+                connection, ref.owner_id, ref.bot_id, query, vector,
+                embedding_model=self._embedder.model, mode=wanted.mode, limit=_CANDIDATES,
+                fluency=1.0 if vector is None else self._embedder.fluency(query), within=question.within,
+            )  # fmt: skip
+            hits = diverse(relevant(hits, min_score=wanted.min_score), diversity=wanted.diversity, top_k=wanted.top_k)
+            picked = pick_passages(hits, top_k=wanted.top_k, budget=PASSAGE_BUDGET)
+            await turns.lock_running(connection, ref)
+            known = await turn_passages.read(connection, ref.turn_id)
+            numbered, new = number_on(known, picked)
+            if new:
+                await turn_passages.add(connection, ref.turn_id, new)
+                retrieved = {"citations": [announced(passage) for passage in new]}
+                await turn_events.append(connection, ref.turn_id, EventType.RETRIEVED, retrieved)
+        told = f"{len(numbered)} passages were found." if numbered else "No passages were found. Try other words."
+        return Outcome(CallStatus.COMPLETE, told, markers=[passage.marker for passage in numbered])

@@ -1,0 +1,52 @@
+"""A conversation's title by the model, beside its first answer."""
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+
+from activities.fallback import ShortTexts
+from activities.heartbeat import heartbeats
+from adapters.postgres import conversations, turns
+from adapters.postgres.engine import reading, transaction
+from adapters.postgres.patience import patiently
+from domain import steps
+from domain.conversation import TitleBy
+from domain.ports import Completion, Generator
+from domain.steps import Done, TurnRef
+from domain.storing import storable
+from domain.titles import tidy_title, title_request
+
+_PATIENCE = timedelta(seconds=8)
+
+
+class Titles:
+    """Finds a better title than the question's own words; that one stays where no better is found."""
+
+    def __init__(self, engine: AsyncEngine, generator: Generator, now: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._texts = ShortTexts(generator, steps.TITLE.policy, now)
+
+    @activity.defn(name=steps.TITLE.name)
+    async def title(self, ref: TurnRef) -> Done:
+        """Name the conversation, unless a person or an earlier attempt has."""
+        async with heartbeats():
+            question = await patiently(lambda: self._question(ref), within=_PATIENCE)
+            if question.title_by is not TitleBy.QUESTION:
+                return Done()
+            request = title_request(question.content, boundary=secrets.token_hex(8), model=question.model)
+            completion = await self._texts.complete(question, request)
+            title = tidy_title(storable(completion.text))
+            if title is not None:
+                await patiently(lambda: self._store(ref, title, completion), within=_PATIENCE)
+        return Done()
+
+    async def _question(self, ref: TurnRef) -> turns.Question:
+        async with reading(self._engine) as connection:
+            return await turns.question(connection, ref)
+
+    async def _store(self, ref: TurnRef, title: str, completion: Completion) -> None:
+        async with transaction(self._engine) as connection:
+            await conversations.title_by_model(connection, ref, title, completion)
