@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domain.errors import PayloadTooLarge
 
 JSON_BYTES = 1 << 20
+TEXTS_BYTES = 8 << 20  # of texts to embed
 MULTIPART_OVERHEAD = 64 << 10
 IMPORT_OVERHEAD = 16 << 20  # headers of 10,000 parts with long names
 
@@ -35,7 +36,7 @@ class BodyLimit:
             return message
 
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdigit() and int(declared) > limit:
+        if declared.isascii() and declared.isdigit() and int(declared) > limit:
             await self._app(scope, _refuse, send)
             return
         await self._app(scope, counted, send)
@@ -44,11 +45,11 @@ class BodyLimit:
         if path.endswith("/documents/text"):
             # JSON may write one byte of text as six: \u0000
             return 6 * self._upload_bytes + JSON_BYTES
-        if path.endswith(("/documents", "/file")):
+        if path.endswith(("/documents", "/file", "/v1/files")):
             return self._upload_bytes + MULTIPART_OVERHEAD
         if path.endswith("/imports"):
             return self._import_bytes + IMPORT_OVERHEAD
-        return JSON_BYTES
+        return TEXTS_BYTES if path.endswith("/v1/embeddings") else JSON_BYTES
 
 
 async def _refuse() -> Message:

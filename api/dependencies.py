@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import now
 from adapters.postgres import accounts, api_keys
-from adapters.postgres.engine import transaction
+from adapters.postgres.engine import reading, transaction
 from adapters.settings import Settings
 from adapters.wiring import Adapters
 from api.security import Principal, Scope, bad_credential, digest, is_api_key, read_access_token
@@ -70,7 +70,7 @@ async def _authenticate(
 
 async def identify(adapters: Adapters, credential: str) -> Principal:
     """Find out whose credential it is. Raises `Unauthenticated` kinds."""
-    async with transaction(adapters.engine) as connection:
+    async with reading(adapters.engine) as connection:
         if is_api_key(credential):
             return await _by_api_key(connection, credential)
         user = read_access_token(credential, secret=adapters.settings.secret_key.get_secret_value())

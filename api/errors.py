@@ -131,7 +131,8 @@ def problem(
 ) -> JSONResponse:
     """Build the error body.
 
-    A 413 leaves the connection open: closing it resets the client, which then never sees the answer (tried).
+    A 429 or 503 says when to come back. A 413 leaves the connection open: closing it resets the client, which then
+    never sees the answer (tried).
     """
     body: dict[str, object] = {
         "type": kind,
@@ -142,7 +143,10 @@ def problem(
     }
     if details:
         body["details"] = dict(details)
-    return JSONResponse({"error": body}, status_code=status, headers=dict(headers) if headers else None)
+    sent = dict(headers or {})
+    if status in (429, 503):
+        sent.setdefault("Retry-After", str(_RETRY_SECONDS))
+    return JSONResponse({"error": body}, status_code=status, headers=sent)
 
 
 def domain_problem(error: DomainError) -> JSONResponse:
@@ -151,9 +155,8 @@ def domain_problem(error: DomainError) -> JSONResponse:
     headers: dict[str, str] = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status in (429, 503) or error.retry_after is not None:
-        seconds = error.retry_after.total_seconds() if error.retry_after else _RETRY_SECONDS
-        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
     return problem(
         status, error.kind, error.code, error.message, param=error.param, details=error.details, headers=headers
     )
@@ -204,9 +207,8 @@ async def _on_validation(_: Request, error: RequestValidationError) -> Response:
     message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
     more = len(error.errors()) - 1
     also = f" ({more} more field{'s' if more > 1 else ''} at fault.)" if more else ""
-    code = "not_supported" if first["type"] == "not_supported" else "invalid_request"
     text = f"{param}: {message}.{also}" if param else f"{message}.{also}"
-    return problem(422, Kind.INVALID_REQUEST, code, text, param=param)
+    return problem(422, Kind.INVALID_REQUEST, "invalid_request", text, param=param)
 
 
 async def _on_plain(_: Request, error: HTTPException) -> Response:

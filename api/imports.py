@@ -10,9 +10,10 @@ from python_multipart.exceptions import FormParserError
 from adapters.archives import HEAD_BYTES, ArchiveLimits, kind_of
 from adapters.postgres.import_items import Entry
 from api.multipart import FormReader, Part, boundary_of, broken_form
-from api.uploads import NAME_LENGTH, clean_name
+from api.uploads import METADATA_BYTES, NAME_LENGTH, bad_name, clean_name, field_text, metadata_too_long
 from domain.blobs import archive_key, document_prefix, import_prefix, source_key
 from domain.errors import DomainError, InvalidRequest, PayloadTooLarge, UnsupportedFormat
+from domain.filters import Metadata, read_metadata
 from domain.ids import ImportId
 from domain.imports import Intake, Refusal, Taken, name_of
 from domain.ports import BlobStore
@@ -59,6 +60,12 @@ class Received:
         self.entries: list[Entry] = []
         self.archive: str | None = None
         self._name: str | None = None
+        self._metadata: Metadata | None = None
+
+    @property
+    def metadata(self) -> Metadata:
+        """What each of its documents is given."""
+        return self._metadata or {}
 
     @property
     def name(self) -> str:
@@ -91,8 +98,12 @@ class Received:
 
     async def _part(self, part: Part, content: AsyncIterator[bytes]) -> None:
         if part.name == "name" and part.filename is None and self._name is None:
-            self._name = await _field(content)
+            self._name = clean_name(await _field(content, "name", _FIELD_BYTES))
             self._sha.update(f"name\0{self._name}\0".encode())
+        elif part.name == "metadata" and part.filename is None and self._metadata is None:
+            given = await _field(content, "metadata", METADATA_BYTES)
+            self._metadata = read_metadata(given)
+            self._sha.update(f"metadata\0{given}\0".encode())
         elif part.name == "files" and part.filename is not None:
             await self._file(part, content)
         elif part.name == "archive" and part.filename is not None and self.archive is None:
@@ -100,7 +111,8 @@ class Received:
             await self._blobs.put(archive_key(self._id), self._archive(content))
         else:
             raise InvalidRequest(
-                "The form takes parts `files` or one part `archive`, and one part `name`.", param="files"
+                "The form takes parts `files` or one part `archive`, and one part each of `name` and `metadata`.",
+                param="files",
             )
 
     async def _file(self, part: Part, content: AsyncIterator[bytes]) -> None:
@@ -186,13 +198,10 @@ async def _bytes(events: AsyncIterator[_Event]) -> AsyncIterator[bytes]:
     raise broken_form(param="files")
 
 
-async def _field(content: AsyncIterator[bytes]) -> str:
+async def _field(content: AsyncIterator[bytes], name: str, limit: int) -> str:
     kept = bytearray()
     async for piece in content:
         kept += piece
-        if len(kept) > _FIELD_BYTES:
-            break
-    try:
-        return clean_name(kept.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InvalidRequest("The name is not UTF-8.", param="name") from error
+        if len(kept) > limit:
+            raise bad_name() if name == "name" else metadata_too_long()
+    return field_text(kept, name)

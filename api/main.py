@@ -14,17 +14,25 @@ from adapters.wiring import Adapters, open_adapters
 from api import errors, idempotency
 from api.body_limit import BodyLimit
 from api.metrics import CountRequests, Metrics
+from api.openai import chat, embeddings, files, models, store_files, vector_stores
+from api.openai import responses as openai_responses
+from api.openai.errors import PREFIX as OPENAI
+from api.openai.errors import OpenAIErrors
 from api.request_id import RequestId
 from api.routes import (
     accounts,
     api_keys,
     bots,
+    chunks,
+    connections,
     conversations,
     crawls,
     deletions,
     documents,
     imports,
+    indexes,
     ingestions,
+    messages,
     search,
     service,
     turns,
@@ -43,11 +51,13 @@ Send `Authorization: Bearer <access token or API key>`. Every failure has the sa
 _TAGS = [
     {"name": "Accounts", "description": "Registration, tokens, the profile and API keys."},
     {"name": "Bots", "description": "What answers, and how."},
+    {"name": "Connections", "description": "Databases and servers that a bot's tools reach."},
     {"name": "Documents", "description": "What is answered from: upload, progress, repair, deletion."},
     {"name": "Crawls", "description": "Sites that are gone through page by page."},
     {"name": "Imports", "description": "Many documents at once: progress, retry, cancel."},
     {"name": "Conversations", "description": "Questions and answers with citations."},
     {"name": "Search", "description": "Passages without an answer."},
+    {"name": "OpenAI", "description": "What clients of OpenAI's API expect; failures in its shape."},
     {"name": "Service", "description": "For operators."},
 ]
 
@@ -84,13 +94,15 @@ def create_app(settings: Settings | None = None, adapters: Adapters | None = Non
     app.state.settings = settings
     app.state.metrics = metrics
     app.include_router(_version_1())
+    app.include_router(_openai())
     app.include_router(service.router)
     errors.install(app)
     idempotency.install(app)
     # The last added is the outermost.
     app.add_middleware(BodyLimit, upload_bytes=settings.max_upload_bytes, import_bytes=settings.import_max_bytes)
+    app.add_middleware(OpenAIErrors)
     app.add_middleware(CountRequests, metrics=metrics)
-    app.add_middleware(RequestId, internal_error=_internal_error)
+    app.add_middleware(RequestId, internal_error=OpenAIErrors(_internal_error))
     trace_requests(app, telemetry)
     return app
 
@@ -101,17 +113,28 @@ def _version_1() -> APIRouter:
         accounts,
         api_keys,
         bots,
+        connections,
+        indexes,
         uploads,
         web,
         crawls,
         documents,
+        chunks,
         ingestions,
         imports,
         deletions,
         conversations,
+        messages,
         turns,
         search,
     ):
+        router.include_router(part.router)
+    return router
+
+
+def _openai() -> APIRouter:
+    router = APIRouter(prefix=f"{OPENAI}/v1")
+    for part in (models, chat, openai_responses, embeddings, files, vector_stores, store_files):
         router.include_router(part.router)
     return router
 

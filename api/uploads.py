@@ -16,13 +16,15 @@ from domain.blobs import source_key
 from domain.documents import Format, SourceType
 from domain.encodings import canonical
 from domain.errors import InvalidRequest
+from domain.filters import Metadata, read_metadata
 from domain.formats import Sample, detect
 from domain.ids import DocumentId, IngestionId
 from domain.ports import BlobStore
 
 NAME_LENGTH = 255
+METADATA_BYTES = 64 << 10
 _FIELD_BYTES = 4 * NAME_LENGTH + 1
-_FIELDS = ("name", "encoding", "keep_text_pages")
+_FIELDS = ("name", "encoding", "keep_text_pages", "metadata")
 _TAKEN = ", ".join(f"`{name}`" for name in _FIELDS)
 _TRUE, _FALSE = frozenset({"true", "1"}), frozenset({"false", "0", ""})
 _UNPRINTABLE = re.compile(r"[\x01-\x1f\x7f]")
@@ -58,8 +60,8 @@ class _Form(FormReader):
             return
         kept = self.fields[self.part.name]
         kept += data
-        if len(kept) > _FIELD_BYTES:
-            raise _bad_flag(self.part.name) if self.part.name == "keep_text_pages" else bad_name()
+        if len(kept) > (METADATA_BYTES if self.part.name == "metadata" else _FIELD_BYTES):
+            raise _too_long(self.part.name)
 
 
 @dataclass(slots=True)
@@ -114,6 +116,7 @@ async def receive(
         sha256=intake.sha.hexdigest(),
         encoding=_encoding(form, intake),
         keep_text_pages=_flag(form, "keep_text_pages"),
+        metadata=_metadata(form),
     )
 
 
@@ -131,6 +134,7 @@ async def _file_bytes(request: Request, parser: MultipartParser, form: _Form, in
     _name(form)  # a bad name is refused before the bytes are kept
     _encoding(form, intake)
     _flag(form, "keep_text_pages")
+    _metadata(form)
 
 
 def _flag(form: _Form, name: str) -> bool:
@@ -138,6 +142,30 @@ def _flag(form: _Form, name: str) -> bool:
     if given not in _TRUE | _FALSE:
         raise _bad_flag(name)
     return given in _TRUE
+
+
+def _metadata(form: _Form) -> Metadata | None:
+    given = form.fields.get("metadata")
+    return None if given is None else read_metadata(field_text(given, "metadata"))
+
+
+def field_text(given: bytearray, name: str) -> str:
+    """Read a field's bytes. Raises `InvalidRequest`."""
+    try:
+        return given.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"The {name} is not UTF-8.", param=name) from error
+
+
+def _too_long(name: str) -> InvalidRequest:
+    if name == "metadata":
+        return metadata_too_long()
+    return _bad_flag(name) if name == "keep_text_pages" else bad_name()
+
+
+def metadata_too_long() -> InvalidRequest:
+    """Say how long metadata may be."""
+    return InvalidRequest(f"Metadata has {METADATA_BYTES} bytes at most.", param="metadata")
 
 
 def _bad_flag(name: str) -> InvalidRequest:
@@ -151,10 +179,7 @@ def bad_name() -> InvalidRequest:
 
 def _name(form: _Form) -> str:
     if "name" in form.fields:
-        try:
-            return clean_name(form.fields["name"].decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise InvalidRequest("The name is not UTF-8.", param="name") from error
+        return clean_name(field_text(form.fields["name"], "name"))
     given = (form.file.filename if form.file else None) or ""
     return clean_name(re.split(r"[/\\]", given)[-1] or "upload")
 

@@ -35,7 +35,7 @@ from adapters.temporal.client import SEARCH_ATTRIBUTES, connect
 from domain import runs
 from domain.documents import Format
 from domain.errors import DomainError
-from domain.ports import ExtractionJob, TextRecognizer
+from domain.ports import CompletionRequest, Embedder, ExtractionJob, Generator, TextRecognizer
 from domain.steps import Queue
 
 ROOT = Path(__file__).parents[1]
@@ -251,15 +251,33 @@ async def extraction() -> Finding:
 
 
 async def models(settings: Settings) -> AsyncIterator[Finding]:
-    """One embedding, as a question takes it; and what reads scans and images."""
+    """One embedding, as a question takes it; a word of each provider that answers; and what reads scans and images."""
     try:
         async with open_models(settings) as opened:
             yield _recognition(settings, opened.recognizer)
-            vector = await opened.embedder.embed_query("Does the provider answer?")
+            yield await _embeds(opened.embedder)
+            for provider, name in settings.generation_models.items():
+                yield await _answers(opened.generator, f"{provider}/{name}")
     except DomainError as error:
-        yield Finding(f"provider {settings.provider}", "failed", error.code, error.message)
-    else:
-        yield Finding(f"provider {settings.provider}", "ok", f"{opened.embedder.model}, width {vector.shape[0]}")
+        yield Finding("models", "failed", error.code, error.message)
+
+
+async def _embeds(embedder: Embedder) -> Finding:
+    try:
+        vector = await embedder.embed_query("Does the provider answer?")
+    except DomainError as error:
+        return Finding("embeddings", "failed", f"{error.code}, {embedder.model}", error.message)
+    return Finding("embeddings", "ok", f"{embedder.model}, width {vector.shape[0]}")
+
+
+async def _answers(generator: Generator, model: str) -> Finding:
+    try:
+        await generator.complete(
+            CompletionRequest(system="Answer with one word.", content="Are you there?", model=model)
+        )
+    except DomainError as error:
+        return Finding("answers", "failed", f"{error.code}, {model}", error.message)
+    return Finding("answers", "ok", model)
 
 
 def _recognition(settings: Settings, recognizer: TextRecognizer | None) -> Finding:

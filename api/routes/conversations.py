@@ -1,58 +1,34 @@
-"""Conversations, and the messages in them."""
+"""Conversations with a bot."""
 
-from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
 
 from adapters.ids import new_id
-from adapters.postgres import bots, conversations, messages, turn_requests
+from adapters.postgres import bots, branches, conversations
 from adapters.postgres.engine import transaction
 from adapters.temporal.runs import cancel_run
-from adapters.wiring import Adapters
 from api.dependencies import AdaptersDep, Reader, TransactionDep, Writer
 from api.errors import responses
-from api.idempotency import REPLAYED, OnceDep
+from api.exports import MEDIA_TYPES, ExportFormat, export_headers, json_export, markdown_export
+from api.idempotency import OnceDep
 from api.pagination import ListingDep
 from api.schemas.base import ListOf
-from api.schemas.conversations import (
-    ANSWER,
-    FEEDBACK,
-    Conversation,
-    ConversationBody,
-    ConversationChange,
-    FeedbackBody,
-    Message,
-    MessageBody,
-)
-from api.schemas.turns import EVENTS, Turn
+from api.schemas.conversations import MARKDOWN, Conversation, ConversationBody, ConversationChange, ConversationExport
 from api.starting import started
-from api.streaming import ended, event_stream, turn_stream
-from api.turn_start import start_soon
-from domain import messages as domain_messages
 from domain import runs
-from domain.ids import BotId, ConversationId, MessageId, TurnId, UserId
+from domain.conversation import Origin
+from domain.ids import BotId, ConversationId, MessageId
 
 router = APIRouter(tags=["Conversations"])
 
-# A client, or a proxy before it, gives up waiting at about this age of a request; the turn goes on.
-_WAIT = timedelta(seconds=120)
-
-_POSTED: dict[int | str, dict[str, Any]] = {
+_EXPORTED: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "With `stream` or `Accept: text/event-stream`: the turn's events, ending with `message.completed`,"
-        " `turn.failed` or `turn.cancelled`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EVENTS}},
-    },
-    202: {"model": Turn, "description": "With `Prefer: respond-async`, or when the answer takes longer than 120 s."},
-}
-
-_RATED: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The answer, with its feedback.",
-        "content": {"application/json": {"example": ANSWER | {"feedback": FEEDBACK}}},
+        "model": ConversationExport,
+        "description": "The file, named after the conversation.",
+        "content": {"text/markdown": {"schema": {"type": "string"}, "example": MARKDOWN}},
     }
 }
 
@@ -80,12 +56,16 @@ async def create_conversation(
 
 @router.get("/bots/{bot_id}/conversations", summary="List conversations", responses=responses(401, 403, 404))
 async def list_conversations(
-    bot_id: UUID, user: Reader, connection: TransactionDep, listing: ListingDep
+    bot_id: UUID,
+    user: Reader,
+    connection: TransactionDep,
+    listing: ListingDep,
+    origin: Annotated[Origin | None, Query(description="Only those that came in by this door.")] = None,
 ) -> ListOf[Conversation]:
-    """List the conversations with a bot."""
+    """List the conversations with a bot. A chat completion of OpenAI's API is one for each call."""
     await bots.read(connection, user.id, BotId(bot_id))
-    bound = listing.of("conversations", user.id, bot_id)
-    rows = await conversations.page(connection, user.id, BotId(bot_id), bound.window)
+    bound = listing.of("conversations", user.id, bot_id, origin)
+    rows = await conversations.page(connection, user.id, BotId(bot_id), bound.window, origin=origin)
     return bound.page(rows, key=lambda row: (row.created_at, row.id), render=_render)
 
 
@@ -118,91 +98,35 @@ async def delete_conversation(conversation_id: UUID, user: Writer, adapters: Ada
         await started(cancel_run(adapters.temporal, runs.turn_run(conversation), run_id=run_id))
 
 
-@router.get("/conversations/{conversation_id}/messages", summary="List messages", responses=responses(401, 403, 404))
-async def list_messages(
-    conversation_id: UUID, user: Reader, connection: TransactionDep, listing: ListingDep
-) -> ListOf[Message]:
-    """List what was said."""
-    conversation = ConversationId(conversation_id)
-    await conversations.read(connection, user.id, conversation)
-    bound = listing.of("messages", user.id, conversation_id)
-    rows = await messages.page(connection, conversation, bound.window)
-    return bound.page(rows, key=lambda row: (row[0],), render=lambda row: _message(row[1]))
-
-
-@router.post(
-    "/conversations/{conversation_id}/messages",
-    status_code=201,
-    response_model=Message,
-    summary="Send a message",
-    responses=responses(400, 401, 403, 404, 409) | _POSTED,
+@router.get(
+    "/conversations/{conversation_id}/export",
+    summary="Export a conversation",
+    response_class=StreamingResponse,
+    responses=_EXPORTED | responses(401, 403, 404),
 )
-async def send_message(
+async def export_conversation(
     conversation_id: UUID,
-    body: MessageBody,
-    user: Writer,
+    user: Reader,
     adapters: AdaptersDep,
-    once: OnceDep,
-    accept: Annotated[str, Header(description="`text/event-stream` streams the answer.")] = "",
-    prefer: Annotated[str, Header(description="`respond-async` answers with the turn at once.")] = "",
-) -> Response:
-    """Ask, and wait for the answer; or stream it; or take the turn and come back.
-
-    The message is stored before anything else happens: a client that leaves stops nothing, and the
-    answer is among the messages. A failed answer has the status `failed` and says why.
-    """
-    turn_id, replayed = await _accept(conversation_id, body, user.id, adapters, once)
-    headers = {"Location": f"/api/v1/turns/{turn_id}"} | ({REPLAYED: "true"} if replayed else {})
-    if body.stream or "text/event-stream" in accept:
-        return event_stream(turn_stream(adapters, turn_id), headers)
-    waits = "respond-async" not in prefer
-    final = waits and await ended(adapters, turn_id, within=_WAIT)
+    form: Annotated[ExportFormat, Query(alias="format", description="`json` or `markdown`.")] = ExportFormat.JSON,
+    branch: Annotated[
+        UUID | None,
+        Query(
+            description="Only this message, and those that lead to it. By default all in JSON, the newest in Markdown."
+        ),
+    ] = None,
+) -> StreamingResponse:
+    """Download what was said: as JSON with all branches, or one branch as Markdown with the citations as footnotes."""
+    identifier = ConversationId(conversation_id)
+    leaf = None if branch is None else MessageId(branch)
     async with transaction(adapters.engine) as connection:
-        view = await turn_requests.read(connection, user.id, turn_id)
-    turn = Turn.of(view)
-    if final and turn.answer is not None:
-        return _json(201, turn.answer, headers)
-    return _json(202, turn, headers)
-
-
-@router.put(
-    "/messages/{message_id}/feedback",
-    summary="Rate an answer",
-    responses=responses(400, 401, 403, 404, 409) | _RATED,
-)
-async def rate_message(message_id: UUID, body: FeedbackBody, user: Writer, connection: TransactionDep) -> Message:
-    """Say whether an answer was good, and why. What was said before is replaced. 409 for a question of your own."""
-    return _message(await messages.rate(connection, user.id, MessageId(message_id), body.feedback()))
-
-
-async def _accept(
-    conversation_id: UUID, body: MessageBody, owner: UserId, adapters: Adapters, once: OnceDep
-) -> tuple[TurnId, bool]:
-    """Store the message and start its run; give its turn, and whether it was stored before."""
-    turn_id = TurnId(new_id())
-    async with transaction(adapters.engine) as connection:
-        earlier = await once.claim_turn(connection, owner, turn_id)
-        if earlier is not None:
-            await turn_requests.read(connection, owner, earlier)
-            return earlier, True
-        ref = await turn_requests.accept(
-            connection,
-            owner,
-            ConversationId(conversation_id),
-            turn_id=turn_id,
-            question_id=MessageId(new_id()),
-            content=body.content,
-        )
-    start_soon(adapters.temporal, ref)
-    return turn_id, False
-
-
-def _json(status: int, answer: BaseModel, headers: dict[str, str]) -> Response:
-    return Response(answer.model_dump_json(), status_code=status, headers=headers, media_type="application/json")
-
-
-def _message(message: domain_messages.Message) -> Message:
-    return Message.model_validate(message.model_dump())
+        conversation = _render(await conversations.read(connection, user.id, identifier))
+        extent = await branches.extent(connection, identifier, leaf, newest=form is ExportFormat.MARKDOWN)
+    if form is ExportFormat.MARKDOWN:
+        content = markdown_export(adapters, conversation, extent)
+    else:
+        content = json_export(adapters, conversation, extent)
+    return StreamingResponse(content, media_type=MEDIA_TYPES[form], headers=export_headers(conversation, form))
 
 
 def _render(row: Any) -> Conversation:

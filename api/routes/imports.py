@@ -23,6 +23,7 @@ from api.idempotency import OnceDep, Replay
 from api.imports import Received
 from api.pagination import ListingDep
 from api.schemas.base import ListOf
+from api.schemas.documents import METADATA_FIELD
 from api.schemas.imports import Import, ImportItem, ImportWorkflow
 from api.starting import started
 from api.streaming import event_stream
@@ -56,6 +57,7 @@ _FORM: dict[str, Any] = {
                             "description": "Instead of files: one .zip, .tar or .tar.gz.",
                         },
                         "name": {"type": "string", "maxLength": 255, "description": "Of the import."},
+                        "metadata": METADATA_FIELD,
                     },
                 },
                 "example": {"archive": "(the archive's bytes)", "name": "Handbooks"},
@@ -97,7 +99,9 @@ async def start_an_import(
         async with transaction(adapters.engine) as connection:
             await once.claim(connection, user.id, content=received.fingerprint())
             await bots.hold(connection, user.id, ref.bot_id)
-            await imports.add(connection, ref, name=received.name, archive=received.archive is not None)
+            await imports.add(
+                connection, ref, name=received.name, archive=received.archive is not None, metadata=received.metadata
+            )
             needless = await import_items.register(connection, ref, received.entries)
             shown = await _shown(adapters, connection, user.id, ref.import_id, settings.temporal_ui_url)
             headers = {"Location": f"/api/v1/imports/{ref.import_id}"}

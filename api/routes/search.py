@@ -18,7 +18,7 @@ from domain.retrieval import SearchMode
 router = APIRouter(prefix="/bots", tags=["Search"])
 
 
-@router.post("/{bot_id}/search", summary="Search a bot's documents", responses=responses(400, 401, 403, 404, 502))
+@router.post("/{bot_id}/search", summary="Search a bot's documents", responses=responses(400, 401, 403, 404, 429, 502))
 async def search_bot(
     bot_id: UUID, body: SearchBody, user: Reader, adapters: AdaptersDep, once: OnceDep
 ) -> ListOf[Found]:
@@ -39,6 +39,7 @@ async def search_bot(
             mode=mode,
             limit=body.limit,
             fluency=1.0 if vector is None else adapters.embedder.fluency(body.query),
+            within=body.filter,
         )
         found = ListOf[Found](data=[Found.of(hit) for hit in hits], has_more=False)
         return await once.keep(connection, user.id, 200, found)

@@ -1,29 +1,25 @@
 """Turns: look, follow, stop."""
 
-from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 
 from adapters.clock import now
-from adapters.postgres import turn_requests
+from adapters.postgres import approvals, turn_requests
 from adapters.postgres.engine import transaction
-from adapters.temporal.runs import cancel_run, is_open
-from adapters.wiring import Adapters
+from adapters.temporal.runs import wake_turn
 from api.dependencies import AdaptersDep, Reader, TransactionDep, Writer
 from api.errors import responses
 from api.idempotency import OnceDep
-from api.schemas.turns import EVENTS, Turn
-from api.streaming import ended, event_stream, turn_stream
-from domain import runs
-from domain.errors import StateConflict
-from domain.ids import ConversationId, TurnId, UserId
+from api.schemas.turns import EVENTS, DecisionBody, Turn
+from api.starting import started
+from api.streaming import event_stream, turn_stream
+from api.turn_stop import stop_run
+from domain.errors import InvalidCursor, StateConflict
+from domain.ids import ConversationId, TurnId
 
 router = APIRouter(prefix="/turns", tags=["Conversations"])
-
-# A stop reaches the step with its next heartbeat, and the partial answer is stored right after.
-_WAIT = timedelta(seconds=5)
 
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
@@ -55,8 +51,11 @@ async def follow_turn(
 ) -> Response:
     """Stream a turn's events from the beginning or after a sequence, while it runs or when it has ended."""
     async with transaction(adapters.engine) as connection:
-        await turn_requests.read(connection, user.id, TurnId(turn_id))
-    seen = after if last_event_id is None else last_event_id
+        view = await turn_requests.read(connection, user.id, TurnId(turn_id))
+    seen, param = (after, "after") if last_event_id is None else (last_event_id, "last-event-id")
+    if seen > view.row.last_sequence:
+        # An event is stored before anybody sees it, so a client that waited behind this one would miss those before.
+        raise InvalidCursor("This turn has told no event of this number. Follow it from the beginning.", param=param)
     return event_stream(turn_stream(adapters, TurnId(turn_id), after=seen))
 
 
@@ -71,18 +70,36 @@ async def cancel_turn(turn_id: UUID, user: Writer, adapters: AdaptersDep, once: 
             raise StateConflict("This turn has ended; there is nothing left to stop.")
         view = await turn_requests.close_unstarted(connection, user.id, turn, now=now())
     if not view.final:
-        await _stop(adapters, user.id, view)
+        await stop_run(adapters, user.id, view)
     async with transaction(adapters.engine) as connection:
         answer = Turn.of(await turn_requests.read(connection, user.id, turn))
         return await once.keep(connection, user.id, 200, answer)
 
 
-async def _stop(adapters: Adapters, owner: UserId, view: turn_requests.TurnView) -> None:
-    turn, conversation = TurnId(view.row.id), ConversationId(view.row.conversation_id)
-    id_ = runs.turn_run(conversation)
-    # By its run: the conversation's next turn has the same workflow id. A closed run takes a cancel in silence.
-    told = await cancel_run(adapters.temporal, id_, run_id=view.row.run_id)
-    if told and (await ended(adapters, turn, within=_WAIT) or await is_open(adapters.temporal, id_)):
-        return
+@router.post(
+    "/{turn_id}/approvals/{number}", summary="Decide a tool call", responses=responses(400, 401, 403, 404, 409)
+)
+async def decide_call(
+    turn_id: UUID,
+    number: Annotated[int, Path(ge=1, le=10_000)],
+    body: DecisionBody,
+    user: Writer,
+    adapters: AdaptersDep,
+    once: OnceDep,
+) -> Turn:
+    """Allow a call of the agent's tool, or refuse it; it waits as long as it must. 409 where the turn has ended.
+
+    The decision is stored before the agent is told: what a crash keeps from it now, it is told later.
+    """
+    turn = TurnId(turn_id)
     async with transaction(adapters.engine) as connection:
-        await turn_requests.close_unstarted(connection, owner, turn, now=now(), run_is_gone=True)
+        await once.claim(connection, user.id)
+        view = await turn_requests.read(connection, user.id, turn, lock=True)
+        if view.final:
+            raise StateConflict("This turn has ended; there is nothing left to decide.")
+        decision = approvals.Decision(body.approved, body.comment)
+        await approvals.decide(connection, turn, number, decision, now=now())
+        answer = Turn.of(await turn_requests.read(connection, user.id, turn))
+        await once.keep(connection, user.id, 200, answer)
+    await started(wake_turn(adapters.temporal, ConversationId(view.row.conversation_id)))
+    return answer

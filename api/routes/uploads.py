@@ -1,6 +1,7 @@
 """Bytes come in: by file, by text, and as a new version."""
 
 import hashlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from api.body_limit import too_large
 from api.dependencies import AdaptersDep, SettingsDep, Writer
 from api.errors import responses
 from api.idempotency import Once, OnceDep, Replay
-from api.schemas.documents import Document, NewText
+from api.schemas.documents import METADATA_FIELD, Document, NewText
 from api.starting import start_soon, started
 from api.uploads import clean_name, receive
 from domain.blobs import ingestion_prefix, source_key
@@ -46,6 +47,7 @@ _FORM: dict[str, Any] = {
                             "type": "string",
                             "description": "Of a file of text, for example `windows-1252`. Default: detected.",
                         },
+                        "metadata": METADATA_FIELD,
                         "keep_text_pages": {
                             "type": "boolean",
                             "default": False,
@@ -122,6 +124,7 @@ async def add_text(
         content_type=CONTENT_TYPES[format_],
         size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
+        metadata=body.metadata,
     )
     await adapters.blobs.put(source_key(document, ingestion), _one(content))
     accept = partial(uploads.accept, owner=user.id, bot=BotId(bot_id), document=document, upload=upload)
@@ -165,7 +168,8 @@ async def _take(
     """Commit, then start: from the commit on the bytes are never lost."""
     prefix = ingestion_prefix(document, upload.ingestion_id)
     kept = "keep_text_pages" if upload.keep_text_pages else None
-    content = "\0".join(filter(None, (upload.name, upload.sha256, upload.encoding, kept))).encode()
+    described = json.dumps(upload.metadata, sort_keys=True) if upload.metadata else None
+    content = "\0".join(filter(None, (upload.name, upload.sha256, upload.encoding, kept, described))).encode()
     try:
         async with transaction(adapters.engine) as connection:
             await once.claim(connection, owner, content=content)

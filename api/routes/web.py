@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -28,6 +29,7 @@ from api.uploads import clean_name
 from domain.blobs import ingestion_prefix
 from domain.documents import DocumentStatus, Operation, require
 from domain.errors import DomainError, StateConflict
+from domain.filters import Metadata
 from domain.ids import BotId, DocumentId, IngestionId, UserId
 from domain.runs import ingestion_run
 from domain.web import Validators, normalise, title
@@ -55,7 +57,7 @@ async def add_url(
         await bots.read(connection, user.id, bot)
         await once.claim(connection, user.id)
         known = await web.find(connection, bot, url)
-    return await _Fetch(adapters, once, user.id, bot, url, name, known).answer(response)
+    return await _Fetch(adapters, once, user.id, bot, url, name, known, body.metadata).answer(response)
 
 
 @router.post("/documents/{document_id}/refresh", status_code=202, summary="Fetch again", responses={**_SAME, **_ERRORS})
@@ -79,7 +81,15 @@ class _Fetch:
     """One page's way in. The key is claimed before and kept after: what lies between may be done twice."""
 
     def __init__(
-        self, adapters: Adapters, once: Once, owner: UserId, bot: BotId, url: str, name: str, known: Known | None
+        self,
+        adapters: Adapters,
+        once: Once,
+        owner: UserId,
+        bot: BotId,
+        url: str,
+        name: str,
+        known: Known | None,
+        metadata: Metadata | None = None,
     ) -> None:
         self._adapters = adapters
         self._once = once
@@ -88,6 +98,7 @@ class _Fetch:
         self._url = url
         self._name = name
         self._known = known
+        self._metadata = metadata
         self._document = DocumentId(new_id()) if known is None else known.document
         self._ingestion = IngestionId(new_id())
 
@@ -107,12 +118,14 @@ class _Fetch:
                     name=self._name,
                     now=now(),
                 )
-            return await self._take(upload, response)
+            return await self._take(replace(upload, metadata=self._metadata), response)
 
     async def _unchanged(self, response: Response) -> Document:
         async with transaction(self._adapters.engine) as connection:
             await self._once.claim(connection, self._owner)  # answers what a twin was answered meanwhile
             await web.seen(connection, self._document, now=now())
+            if self._metadata is not None:
+                await documents.describe(connection, self._owner, self._document, self._metadata)
             shown = Document.of(await documents.read(connection, self._owner, self._document))
             return await self._keep(connection, 200, shown, response)
 

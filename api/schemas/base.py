@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 ItemT = TypeVar("ItemT")
@@ -36,6 +45,17 @@ def _without_nul(value: str) -> str:
 
 Clean = Annotated[str, AfterValidator(_without_nul)]
 """Text outside a JSON body: queries and forms."""
+
+JsonObject = Annotated[
+    dict[str, JsonValue],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {"type": ["string", "number", "boolean", "object", "array", "null"]},
+        }
+    ),
+]
+"""An object whose fields are somebody else's to choose."""
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 """A name of 1 to 100 characters that is not blank."""

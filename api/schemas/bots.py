@@ -4,33 +4,33 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from api.schemas.base import Answer, Body, Name
-from domain.bots import AgentType, BotConfiguration, BotStatus
+from domain.bots import AgentType, BotConfiguration, BotStatus, ModelName
 from domain.retrieval import SearchMode
+from domain.tools import Tool
 
 
-def _supported(configuration: BotConfiguration) -> BotConfiguration:
-    if configuration.agent_type is AgentType.REACT:
+def _coherent(configuration: BotConfiguration) -> BotConfiguration:
+    if configuration.agent_type is AgentType.REACT and not configuration.tools:
         raise PydanticCustomError(
-            "not_supported", "The agent type `react` is not supported yet; use `rag`.", {"param": "agent_type"}
-        )
-    if configuration.tools:
-        raise PydanticCustomError(
-            "not_supported", "Tools are not supported yet; leave the list empty.", {"param": "tools"}
+            "missing_tools", "The agent type `react` needs at least one tool; use `rag` without.", {"param": "tools"}
         )
     return configuration
 
 
-Configuration = Annotated[BotConfiguration, AfterValidator(_supported)]
+Configuration = Annotated[BotConfiguration, AfterValidator(_coherent)]
 Description = Annotated[str, Field(max_length=500)]
 Welcome = Annotated[str, Field(max_length=200)]
-ModelName = Annotated[
-    str, StringConstraints(min_length=1, max_length=100, pattern=r"^[\w./:@-]+$"),
-    Field(description="A model of the deployment's provider; null is its default."),
-]  # fmt: skip
+Named = Annotated[
+    ModelName,
+    Field(
+        description="`provider/model`, or a model of the deployment's own provider; null is its default.",
+        examples=["gemini/gemini-2.5-flash"],
+    ),
+]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 
 _EXAMPLE: dict[str, Any] = {
@@ -41,6 +41,8 @@ _EXAMPLE: dict[str, Any] = {
     "configuration": {
         "system_prompt": "Answer in two sentences.",
         "history_messages": 10,
+        "history_tokens": 2000,
+        "summarize": True,
         "retrieval": {"top_k": 6, "min_score": 0.0, "mode": "hybrid"},
     },
 }
@@ -54,7 +56,7 @@ class BotBody(Body):
     name: Name
     description: Description = ""
     welcome_message: Welcome = ""
-    model: ModelName | None = None
+    model: Named | None = None
     temperature: Temperature = 0.2
     is_public: bool = False
     status: BotStatus = BotStatus.ACTIVE
@@ -67,6 +69,20 @@ class RetrievalChange(Body):
     top_k: int | None = None
     min_score: float | None = None
     mode: SearchMode | None = None
+    threshold: float | None = None
+    condense: bool | None = None
+    rerank: bool | None = None
+    queries: int | None = None
+    merge_neighbours: bool | None = None
+    diversity: float | None = None
+
+
+class AgentChange(Body):
+    """Keys as in a bot's `configuration.agent`; what is left out stays."""
+
+    max_steps: int | None = None
+    max_tokens: int | None = None
+    max_seconds: int | None = None
 
 
 class ConfigurationChange(Body):
@@ -75,8 +91,13 @@ class ConfigurationChange(Body):
     system_prompt: str | None = None
     agent_type: AgentType | None = None
     history_messages: int | None = None
+    history_tokens: int | None = None
+    summarize: bool | None = None
     retrieval: RetrievalChange | None = None
-    tools: list[str] | None = None
+    unknown_answer: str | None = None
+    tools: list[Tool] | None = None
+    agent: AgentChange | None = None
+    fallback_models: list[str] | None = None
 
 
 class BotChange(Body):
@@ -87,7 +108,7 @@ class BotChange(Body):
     name: Annotated[Name | None, Field(description="Not null.")] = None
     description: Description | None = None
     welcome_message: Welcome | None = None
-    model: ModelName | None = None
+    model: Named | None = None
     temperature: Temperature | None = None
     is_public: bool | None = None
     status: BotStatus | None = None

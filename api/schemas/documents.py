@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from sqlalchemy import Row
 
-from api.schemas.base import Answer, Body
+from api.schemas.base import Answer, Body, JsonObject
 from domain.documents import DocumentStatus, SourceType, Stage
+from domain.filters import MOST_KEYS, checked_metadata
 from domain.progress import Pace, pace_of
 
 
@@ -67,6 +68,7 @@ _DOCUMENT: dict[str, Any] = {
     "content_type": "application/pdf",
     "size_bytes": 1048576,
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "metadata": {"department": "HR", "year": 2026},
     "source_url": None,
     "fetched_at": None,
     "status": "needs_attention",
@@ -106,6 +108,7 @@ class Document(Answer):
     encoding: Annotated[
         str | None, Field(description="Of a file of text: as asked for, else as detected when it was read.")
     ]
+    metadata: Annotated[JsonObject, Field(description="As given at upload or changed since; filters go by it.")]
     source_url: Annotated[str | None, Field(description="Of a page that was fetched.")]
     fetched_at: Annotated[datetime | None, Field(description="When the page was last asked for with success.")]
     status: DocumentStatus
@@ -139,6 +142,28 @@ class Document(Answer):
         )
 
 
+GivenMetadata = Annotated[
+    JsonObject,
+    BeforeValidator(checked_metadata),
+    Field(
+        examples=[{"department": "HR", "year": 2026, "tags": ["leave", "travel"]}],
+        description=f"{MOST_KEYS} keys at most; values are texts, numbers, true, false, or lists of them. Filters go by it.",
+    ),
+]
+METADATA_FIELD: dict[str, Any] = {
+    "type": "string",
+    "description": 'A JSON object, for example {"department": "HR", "year": 2026}: filters go by it.',
+}
+
+
+class DocumentChange(Body):
+    """What may be changed of a document: its metadata, as a whole."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"metadata": {"department": "HR", "year": 2026}}})
+
+    metadata: GivenMetadata
+
+
 _TEXT: dict[str, Any] = {"name": "leave.md", "text": "# Leave\n\nEveryone has 30 days."}
 
 
@@ -153,6 +178,7 @@ class NewText(Body):
         Field(examples=["leave.md"], description="A name that ends in .md makes the text Markdown."),
     ]
     text: Annotated[str, Field(min_length=1, examples=["# Leave\n\nEveryone has 30 days."])]
+    metadata: Annotated[GivenMetadata, Field(default_factory=dict)]
 
 
 _URL: dict[str, Any] = {"url": "https://example.com/handbook", "name": "Handbook"}
@@ -172,6 +198,9 @@ class NewUrl(Body):
         str | None,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=255),
         Field(description="Default: the URL without its scheme."),
+    ] = None
+    metadata: Annotated[
+        GivenMetadata | None, Field(description="Left out: none or, where the page is there already, as it was.")
     ] = None
 
 
@@ -209,3 +238,27 @@ class Chunk(Answer):
     def of(cls, row: Row[Any]) -> "Chunk":
         """Render a chunk's row."""
         return cls(**{name: getattr(row, name) for name in cls.model_fields})
+
+
+class ChunkInContext(Chunk):
+    """A chunk with the text around it. Where its neighbours end and begin white space may differ from the document's."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": _CHUNK
+            | {
+                "document_name": "handbook.pdf",
+                "before": "3.1 Leave\n",
+                "after": "\nIt is taken in the calendar year.",
+            }
+        }
+    )
+
+    document_name: Annotated[str, Field(examples=["handbook.pdf"])]
+    before: Annotated[str, Field(description="The text right before `char_start`.")]
+    after: Annotated[str, Field(description="The text right after `char_end`.")]
+
+    @classmethod
+    def around(cls, row: Row[Any], before: str, after: str) -> "ChunkInContext":
+        """Render a chunk's row with its document's name."""
+        return cls(**Chunk.of(row).model_dump(), document_name=row.document_name, before=before, after=after)

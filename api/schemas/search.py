@@ -7,9 +7,15 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from api.schemas.base import Answer, Body
 from api.schemas.conversations import storable
+from domain.filters import EVERYTHING, DocumentFilter
 from domain.retrieval import Hit, SearchMode
 
-_EXAMPLE: dict[str, Any] = {"query": "parental leave", "limit": 5, "mode": "hybrid"}
+_EXAMPLE: dict[str, Any] = {
+    "query": "parental leave",
+    "limit": 5,
+    "mode": "hybrid",
+    "filter": {"metadata": {"department": "HR", "year": {"gte": 2020}}},
+}
 
 
 class SearchBody(Body):
@@ -24,6 +30,7 @@ class SearchBody(Body):
     ]
     limit: Annotated[int, Field(ge=1, le=50)] = 10
     mode: Annotated[SearchMode | None, Field(description="Null is the bot's own mode.")] = None
+    filter: Annotated[DocumentFilter, Field(description="Which documents are searched.")] = EVERYTHING
 
 
 _FOUND: dict[str, Any] = {
@@ -31,6 +38,8 @@ _FOUND: dict[str, Any] = {
     "document_id": "0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d",
     "document_name": "handbook.pdf",
     "page": 12,
+    "char_start": 18042,
+    "char_end": 18076,
     "content": "Everyone has thirty days of leave.",
     "score": 0.94,
     "similarity": 0.81,
@@ -46,6 +55,8 @@ class Found(Answer):
     document_id: UUID
     document_name: Annotated[str, Field(examples=["handbook.pdf"])]
     page: int | None
+    char_start: Annotated[int, Field(description="In the document's text, in characters.")]
+    char_end: int
     content: str
     score: Annotated[
         float,
@@ -66,6 +77,8 @@ class Found(Answer):
             document_id=hit.document_id,
             document_name=hit.document_name,
             page=hit.page,
+            char_start=hit.char_start,
+            char_end=hit.char_end,
             content=hit.content,
             score=hit.score,
             similarity=hit.similarity,

@@ -1,0 +1,62 @@
+"""What OpenAI's own client sends again by itself, recognised without a key.
+
+Where a connection breaks or the client's patience ends, it sends the same body again, with no `Idempotency-Key` but with
+the number of the attempt in a header. The first attempt leaves its turn under the request's fingerprint; a later one
+that finds that turn open, or ended a moment ago, is answered by it.
+"""
+
+import hashlib
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.clock import now
+from adapters.postgres import idempotency, turn_requests
+from domain.errors import NotFound
+from domain.ids import TurnId, UserId
+
+_NUMBER = "x-stainless-retry-count"
+
+# The client pauses for 8 s at most before an attempt, and may need another one to get through.
+_MOMENT = timedelta(seconds=30)
+
+
+class Attempt:
+    """One of a client's attempts at the same request; without a number it is told from no other."""
+
+    def __init__(self, number: int | None, request: bytes) -> None:
+        self._number = number
+        self._print = hashlib.sha256(request).digest()
+        self._name = hashlib.sha256(b"attempt\0" + request).digest()  # no key of a client's has a NUL
+
+    async def turn_of(self, connection: AsyncConnection, owner: UserId, *, open_only: bool) -> TurnId | None:
+        """Give the turn that an earlier attempt began. With `open_only` one that has ended is another request's."""
+        if not self._number:
+            return None
+        turn = await idempotency.bound_turn(connection, str(owner), self._name)
+        if turn is None:
+            return None
+        try:
+            view = await turn_requests.read(connection, owner, turn)
+        except NotFound:
+            return None
+        ended = view.row.finished_at
+        recent = not view.final or (not open_only and ended is not None and ended > now() - _MOMENT)
+        return turn if recent else None
+
+    async def leave(self, connection: AsyncConnection, owner: UserId, turn: TurnId) -> None:
+        """Leave the turn for attempts to come. Last in the transaction: others of the same words wait for its end."""
+        if self._number is not None:
+            await idempotency.bind_turn(connection, str(owner), self._name, self._print, turn)
+
+
+async def _attempt(request: Request) -> Attempt:
+    given = request.headers.get(_NUMBER, "")
+    number = int(given) if given.isascii() and given.isdigit() and len(given) < 5 else None
+    line = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
+    return Attempt(number, line + (b"" if number is None else await request.body()))
+
+
+AttemptDep = Annotated[Attempt, Depends(_attempt)]

@@ -1,0 +1,70 @@
+"""Pages of lists that go by ids: `after` is the last id of the page before, `before` the first of the page after."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from fastapi import Depends, Query
+from sqlalchemy import Row
+
+from adapters.postgres.paging import Order, Window
+from api.openai.schemas.base import Listed, Shown
+from domain.errors import InvalidRequest, NotFound
+
+ItemT = TypeVar("ItemT", bound=Shown)
+_OTHER = {Order.ASC: Order.DESC, Order.DESC: Order.ASC}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The page that is asked for."""
+
+    limit: int
+    order: Order
+    after: str | None
+    before: str | None
+
+    async def fetch(
+        self,
+        edge: Callable[[UUID], Awaitable[Row[Any]]],
+        page: Callable[[Window], Awaitable[Sequence[Row[Any]]]],
+    ) -> tuple[list[Row[Any]], bool]:
+        """Give the page's rows in their order, and whether more follow in the direction that was asked for."""
+        window = Window(limit=self.limit, order=self.order)
+        named, param = (self.before, "before") if self.before is not None else (self.after, "after")
+        if named is not None:
+            row = await _edge(edge, named, param)
+            window = replace(window, after=(row.created_at.isoformat(), str(row.id)))
+        if self.before is not None:
+            window = replace(window, order=_OTHER[self.order])
+        rows = list(await page(window))
+        shown = rows[: self.limit]
+        return shown if self.before is None else shown[::-1], len(rows) > len(shown)
+
+
+async def _edge(edge: Callable[[UUID], Awaitable[Row[Any]]], named: str, param: str) -> Row[Any]:
+    try:
+        return await edge(UUID(named))
+    except (ValueError, NotFound):
+        raise InvalidRequest("The list has no item of this id.", param=param) from None
+
+
+def listed(items: Sequence[ItemT], more: bool) -> Listed[ItemT]:
+    """Make the page; every item has an `id`."""
+    ids = [str(item.id) for item in items]  # type: ignore[attr-defined]  # of every item of a list
+    return Listed[ItemT](
+        data=list(items), first_id=ids[0] if ids else None, last_id=ids[-1] if ids else None, has_more=more
+    )
+
+
+def _asked(
+    limit: Annotated[int, Query(ge=1, le=100, description="Items a page.")] = 20,
+    order: Annotated[Order, Query(description="By time of creation; `desc` is newest first.")] = Order.DESC,
+    after: Annotated[str | None, Query(max_length=100, description="The last id of the page before.")] = None,
+    before: Annotated[str | None, Query(max_length=100, description="The first id of the page after.")] = None,
+) -> Asked:
+    return Asked(limit, order, after, before)
+
+
+PageDep = Annotated[Asked, Depends(_asked)]
