@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from bench import fairness, footprint, imports, ingestion, search, turns, yardstick
+from bench import fairness, footprint, imports, ingestion, large_search, search, streams, turns, yardstick
 from bench.report import Row, show, write_section
 from bench.rig import Rig, rig
 from bench.rivals import measure as rivals
@@ -21,7 +21,9 @@ PARTS: Mapping[str, Measure] = {
     "imports": imports.measure,
     "footprint": footprint.measure,
     "turns": turns.measure,
+    "streams": streams.measure,
     "search": search.measure,
+    "large_search": large_search.measure,
     "rivals": rivals.measure,
 }
 QUICK: Mapping[str, Measure] = {
@@ -30,6 +32,8 @@ QUICK: Mapping[str, Measure] = {
     "fairness": partial(fairness.measure, many=100),
     "imports": partial(imports.measure, documents=20, beside=100, rounds=1),
     "footprint": partial(footprint.measure, pages=300),
+    "streams": partial(streams.measure, streams=20, tokens=100),
+    "large_search": partial(large_search.measure, large=10_000, small=5_000, rounds=20),
     "rivals": partial(rivals.measure, rounds=1, small_documents=20),
 }
 BY_REQUEST = {"rivals"}

@@ -1,22 +1,29 @@
-"""What ingestion leaves and takes besides time: events of history, and memory of the worker's process tree."""
+"""What ingestion and turns leave and take besides time: events of history, and memory of the worker's process tree."""
 
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import UUID
 
 import psutil
 from temporalio.client import Client
 
 from adapters.temporal.client import data_converter
-from bench.corpus import pdf
+from bench.corpus import pdf, questions
 from bench.ingestion import durable
 from bench.report import Row
 from bench.rig import Rig
+from bench.turns import conversation_of, take_turn
+from domain import runs
+from domain.ids import ConversationId, DocumentId
 
 _SAMPLE_SECONDS = 0.05
-_EVENTS, _PEAK_BYTES = 40, 300_000_000
+_EVENTS, _TURN_EVENTS, _PEAK_BYTES = 40, 20, 300_000_000
+_ANSWER = "The contract names a delivery, a warranty and a period [1]."
+_TOKENS = 200
+_PACE = 0.01  # seconds between two of them: they reach the client in many batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +43,13 @@ async def measure(rig: Rig, *, pages: int = 2000) -> list[Row]:
         document = Path(folder) / "document.pdf"
         document.write_bytes(pdf(300, seed=1))
         await durable(rig, [document])
-        events = await _events(rig)
+        histories = await _histories(rig)
         worker = rig.stack.started()["worker"]
         idle = _memory(worker)
         document.write_bytes(pdf(pages, seed=2))
         peak = await _peak_of(worker, asyncio.ensure_future(durable(rig, [document])))
     return [
-        Row("history of a 300-page document", f"{events} events", target=f"≤ {_EVENTS} events", met=events <= _EVENTS),
+        *histories,
         Row(
             f"worker tree's peak memory, {pages:,}-page PDF", _megabytes(peak.proportional),
             f"idle {_megabytes(idle.proportional)}; resident sizes add up to {_megabytes(peak.resident)}",
@@ -51,13 +58,41 @@ async def measure(rig: Rig, *, pages: int = 2000) -> list[Row]:
     ]  # fmt: skip
 
 
-async def _events(rig: Rig) -> int:
+async def _histories(rig: Rig) -> list[Row]:
+    """Count the events of the one document that there is, and of turns that take different steps."""
+    document = UUID(str(await rig.database.fetchval("select id from documents")))
+    await rig.answer_with(_ANSWER)
+    named, talk, untitled, streamed = [await conversation_of(rig, title=title) for title in ("A", "B", None, "C")]
+    asked = questions()
+    await take_turn(rig, talk, next(asked))
+    for conversation in (named, untitled, talk):
+        await take_turn(rig, conversation, next(asked))
+    await rig.answer_with("token " * _TOKENS)
+    await rig.pace(pace=_PACE)
+    await take_turn(rig, streamed, next(asked))
+    await rig.pace(pace=0.0)
+    turn = "history of a turn"
+    return [
+        await _history(rig, "history of a 300-page document", runs.ingestion_run(DocumentId(document)), _EVENTS),
+        *[
+            await _history(rig, name, runs.turn_run(ConversationId(UUID(conversation))), _TURN_EVENTS)
+            for name, conversation in (
+                (turn, named),
+                (f"{turn} whose conversation is named beside", untitled),
+                (f"{turn} that follows another, condensed before", talk),
+                (f"{turn} of {_TOKENS} streamed tokens", streamed),
+            )
+        ],
+    ]
+
+
+async def _history(rig: Rig, name: str, run: str, most: int) -> Row:
+    """Count the events of a name's last run, as it is when it has ended."""
     address = f"127.0.0.1:{rig.stack.settings['CHATSPHERE_TEMPORAL_PORT']}"
-    client = await Client.connect(address, data_converter=data_converter())
-    runs = [run async for run in client.list_workflows("WorkflowType = 'IngestDocument'")]
-    assert len(runs) == 1
-    handle = client.get_workflow_handle(runs[0].id, run_id=runs[0].run_id)
-    return int((await handle.describe()).history_length)
+    handle = (await Client.connect(address, data_converter=data_converter())).get_workflow_handle(run)
+    await handle.result()
+    events = int((await handle.describe()).history_length)
+    return Row(name, f"{events} events", target=f"≤ {most} events", met=events <= most)
 
 
 async def _peak_of(worker: psutil.Process, ingesting: "asyncio.Future[float]") -> Memory:

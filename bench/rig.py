@@ -37,8 +37,12 @@ class Rig:
     bot: UUID
 
     async def pace(self, **settings: float) -> None:
-        """Set the double's pace in seconds: `embed_seconds` a batch, `pace` a delta."""
+        """Set the double's pace in seconds: `embed_seconds` a batch, `pace` a delta; `stamped` writes the time into each."""
         (await self.double.post("/_settings", json=settings)).raise_for_status()
+
+    async def answer_with(self, text: str) -> None:
+        """Let the double answer this."""
+        (await self.double.post("/_settings", json={"answer": text})).raise_for_status()
 
     async def ready(self, documents: list[UUID]) -> None:
         """Wait for the last of them. Only who waits is late; the seconds are the database's."""
@@ -92,6 +96,8 @@ async def sign_in(http: httpx2.AsyncClient, email: str) -> tuple[UUID, UUID]:
     form = {"username": credentials["email"], "password": credentials["password"]}
     token = (await http.post("/api/v1/auth/token", data=form)).raise_for_status().json()
     http.headers["Authorization"] = f"Bearer {token['access_token']}"
+    key = (await http.post("/api/v1/api-keys", json={"name": "bench", "scopes": ["read", "write"]})).raise_for_status()
+    http.headers["Authorization"] = f"Bearer {key.json()['key']}"  # a token would expire before a long run ends
     bot = (await http.post("/api/v1/bots", json={"name": "Bench"})).raise_for_status().json()
     return UUID(user["id"]), UUID(bot["id"])
 

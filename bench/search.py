@@ -1,7 +1,7 @@
 """Search in the database: one bot among many, by the number of its chunks. Medians of the whole round trip.
 
 Vectors and texts are drawn with a fixed seed; questions have the words of the corpus, so that the
-full-text arm ranks most chunks, as a common word of a real question does.
+keyword arm ranks most chunks, as a common word of a real question does.
 """
 
 import random

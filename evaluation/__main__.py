@@ -1,41 +1,59 @@
-"""`python -m evaluation FOLDER [--markdown PAGE]`: print a table, write JSON to evaluation/results."""
+"""`python -m evaluation FOLDER [--model PROVIDER]`: print tables, write JSON to evaluation/results."""
 
 import argparse
 import asyncio
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.report import machine, replace_section
-from domain.retrieval import SearchMode
-from evaluation.metrics import Metrics, mean, measure
-from evaluation.product import Product, product
-from evaluation.sets import EvaluationSet, find_sets, read_set
+from pydantic import ValidationError
 
+from adapters.settings import Settings
+from bench.report import machine, replace_section
+from evaluation.grounding import MODES, Judged, calibration_table, grounding_table, judge
+from evaluation.metrics import Metrics, mean, measure
+from evaluation.passages import Given, given_passages, passages_table
+from evaluation.product import Filled, Product, product
+from evaluation.sets import EvaluationSet, find_sets, read_set
+from evaluation.writing import writing_table, written
+
+PROVIDERS = ("gemini", "openai", "anthropic")  # that write; the local model only quotes
 RESULTS = Path(__file__).parent / "results"
 Scores = dict[str, dict[str, Metrics]]
 """By set and mode."""
 
 
-async def evaluate(folders: Sequence[Path]) -> Scores:
-    """Fill a bot with each set and ask all its queries in every mode."""
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that was measured, by set and mode."""
+
+    retrieval: Scores
+    grounding: dict[str, dict[str, Judged]]
+    passages: dict[str, dict[str, Given]]
+
+
+async def evaluate(folders: Sequence[Path]) -> Evaluation:
+    """Fill a bot with each set, ask all its queries in every mode, and then queries that it cannot answer."""
     scores: Scores = {}
+    sets: dict[str, EvaluationSet] = {}
+    filled: dict[str, Filled] = {}
     async with product() as running:
         for folder in folders:
             given = read_set(folder)
             print(f"{given.name}: {len(given.documents)} documents, {len(given.queries)} queries …", flush=True)
-            scores[given.name] = await _scores(running, given)
+            sets[given.name], filled[given.name] = given, await running.fill(given)
+            scores[given.name] = await _scores(running, given, filled[given.name])
             print(table({given.name: scores[given.name]}), flush=True)
-    return scores
+        judged = await judge(running, sets, filled)
+        return Evaluation(scores, judged, await given_passages(running, sets, filled))
 
 
-async def _scores(running: Product, given: EvaluationSet) -> dict[str, Metrics]:
-    filled = await running.fill(given)
+async def _scores(running: Product, given: EvaluationSet, filled: Filled) -> dict[str, Metrics]:
     return {
         mode.value: mean([measure(await running.rank(filled, query, mode), query.grades) for query in given.queries])
-        for mode in (SearchMode.KEYWORD, SearchMode.VECTOR, SearchMode.HYBRID)
+        for mode in MODES
     }
 
 
@@ -63,20 +81,54 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a set in BEIR's layout, or a folder of such sets")
     parser.add_argument("--only", action="append", metavar="SET", help="the set of this name; may be given again")
     parser.add_argument("--markdown", type=Path, metavar="PAGE", help="also replace the table of this page")
+    parser.add_argument(
+        "--model",
+        choices=PROVIDERS,
+        help="measure what this provider's model adds, instead; its settings are the usual ones",
+    )
+    parser.add_argument("--questions", type=int, default=50, metavar="N", help="of each set, with --model (50)")
     given = parser.parse_args()
     folders = [folder for folder in find_sets(given.folder) if not given.only or folder.name in given.only]
     if not folders:
         parser.error(f"{given.folder} holds no set: corpus.jsonl, queries.jsonl and qrels.tsv are wanted.")
-    scores = asyncio.run(evaluate(folders))
-    print(table(scores))
+    if given.model:
+        _with_a_model(parser, given, folders)
+        return
+    found = asyncio.run(evaluate(folders))
+    tables = {"evaluation": table(found.retrieval), "grounding": grounding_table(found.grounding)}
+    tables["calibration"] = calibration_table(found.grounding)
+    tables["passages"] = passages_table(found.passages)
+    print(*tables.values(), sep="\n\n")
+    _keep(asdict(found), tables, page=given.markdown)
+
+
+def _with_a_model(parser: argparse.ArgumentParser, given: argparse.Namespace, folders: Sequence[Path]) -> None:
+    try:
+        settings = Settings(provider=given.model, embedding_provider="local")
+    except ValidationError as error:
+        parser.error(error.errors()[0]["msg"])
+    if given.questions < 1:
+        parser.error("--questions is 1 or more.")
+    found = asyncio.run(written(folders, settings, questions=given.questions))
+    kept = {name: {setting: asdict(one) for setting, one in every.items()} for name, every in found.items()}
+    model = settings.generation_models[given.model]
+    _keep(
+        {"model": model, "writing": kept},
+        {"writing": f"Model: {model}.\n\n{writing_table(found)}"},
+        page=given.markdown,
+    )
+
+
+def _keep(found: Mapping[str, object], tables: Mapping[str, str], *, page: Path | None) -> None:
+    """Write JSON, and put the tables into their sections of the page."""
     RESULTS.mkdir(exist_ok=True)
     now = datetime.now(UTC)
-    plain = {name: {mode: asdict(metrics) for mode, metrics in modes.items()} for name, modes in scores.items()}
     path = RESULTS / f"{now:%Y%m%dT%H%M%S}.json"
-    path.write_text(json.dumps({"machine": machine(), "taken_at": now.isoformat(), "sets": plain}, indent=2))
+    path.write_text(json.dumps({"machine": machine(), "taken_at": now.isoformat(), **found}, indent=2))
     print(f"Written to {path}")
-    if given.markdown:
-        replace_section(given.markdown, "evaluation", f"Taken on {now:%Y-%m-%d}.\n\n{table(scores)}")
+    if page is not None:
+        for section, rows in tables.items():
+            replace_section(page, section, f"Taken on {now:%Y-%m-%d}.\n\n{rows}")
 
 
 if __name__ == "__main__":

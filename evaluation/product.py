@@ -1,8 +1,9 @@
 """The product under evaluation: a whole stack with the local models, filled by imports and asked by its search."""
 
 import io
+import json
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,9 @@ from adapters.postgres.engine import open_engine
 from adapters.postgres.search import search
 from adapters.settings import Settings
 from bench.rig import database_url, import_ended, sign_in
+from domain.filters import EVERYTHING, DocumentFilter
 from domain.ids import BotId, UserId
-from domain.retrieval import SearchMode
+from domain.retrieval import Hit, SearchMode
 from evaluation.sets import Document, EvaluationSet, Query
 from tests.stack import stack
 
@@ -34,6 +36,10 @@ class Filled:
     bot: BotId
     rows: dict[UUID, list[str]]
 
+    def ranked(self, documents: Iterable[UUID]) -> list[str]:
+        """Name the rows of these documents in their order, each document once."""
+        return [row for document in dict.fromkeys(documents) for row in self.rows.get(document, [])]
+
 
 @dataclass(frozen=True, slots=True)
 class Product:
@@ -45,18 +51,25 @@ class Product:
     owner: UserId
 
     async def fill(self, given: EvaluationSet) -> Filled:
-        """Ingest the documents into a bot of their own, by imports, and wait until all are ready."""
+        """Ingest the documents into a bot of their own, by imports, and wait until all are ready.
+
+        Their metadata says in which `half` of the set they lie, 0 or 1.
+        """
         answer = await self.http.post("/api/v1/bots", json={"name": given.name})
         bot = BotId(UUID(answer.raise_for_status().json()["id"]))
         rows: dict[UUID, list[str]] = {}
-        for start in range(0, len(given.documents), _PACK):
-            for document, row in await self._import(bot, given.documents[start : start + _PACK]):
-                rows.setdefault(document, []).append(row)
+        for half, documents in enumerate(given.halves):
+            for start in range(0, len(documents), _PACK):
+                for document, row in await self._import(bot, documents[start : start + _PACK], {"half": half}):
+                    rows.setdefault(document, []).append(row)
         return Filled(bot, rows)
 
-    async def _import(self, bot: BotId, documents: tuple[Document, ...]) -> list[tuple[UUID, str]]:
+    async def _import(
+        self, bot: BotId, documents: tuple[Document, ...], metadata: Mapping[str, int]
+    ) -> list[tuple[UUID, str]]:
         files = {"archive": ("set.zip", _archive(documents), "application/zip")}
-        answer = await self.http.post(f"/api/v1/bots/{bot}/imports", files=files, timeout=120)
+        form = {"metadata": json.dumps(metadata)}
+        answer = await self.http.post(f"/api/v1/bots/{bot}/imports", files=files, data=form, timeout=120)
         import_id = UUID(answer.raise_for_status().json()["id"])
         shown = await import_ended(self.http, import_id, pause=0.5)
         if shown["status"] != "complete":
@@ -80,28 +93,38 @@ class Product:
 
     async def rank(self, filled: Filled, query: Query, mode: SearchMode) -> list[str]:
         """Rank corpus rows by the best chunk of each; 50 at most."""
+        hits, _ = await self.search(filled, query.text, mode, limit=_DEPTH * _CHUNKS_A_DOCUMENT)
+        return filled.ranked(hit.document_id for hit in hits)[:_DEPTH]
+
+    async def search(
+        self, filled: Filled, question: str, mode: SearchMode, *, limit: int, within: DocumentFilter = EVERYTHING
+    ) -> tuple[list[Hit], float]:
+        """Search as a turn does; answers the hits, and how much of the question the embedding model can read."""
         embedder = self.models.embedder
-        vector = None if mode is SearchMode.KEYWORD else await embedder.embed_query(query.text)
+        vector = None if mode is SearchMode.KEYWORD else await embedder.embed_query(question)
+        fluency = 1.0 if vector is None else embedder.fluency(question)
         async with self.engine.connect() as connection:
             hits = await search(
-                connection, self.owner, filled.bot, query.text, vector, embedding_model=embedder.model, mode=mode,
-                limit=_DEPTH * _CHUNKS_A_DOCUMENT, fluency=embedder.fluency(query.text),
+                connection, self.owner, filled.bot, question, vector, embedding_model=embedder.model, mode=mode,
+                limit=limit, fluency=fluency, within=within,
             )  # fmt: skip
-        documents = dict.fromkeys(hit.document_id for hit in hits)
-        return [row for document in documents for row in filled.rows.get(document, [])][:_DEPTH]
+        return hits, fluency
 
 
 @asynccontextmanager
 async def product() -> AsyncIterator[Product]:
     """Start everything, sign in, and stop it all at the end."""
+    settings = Settings(provider="local", embedding_provider="local")
+    # The stack takes nothing from this environment, which may choose another width, or embed with the model on trial.
+    alike = {"EMBEDDING_PROVIDER": "local", "EMBEDDING_WIDTH": str(settings.embedding_width)}
     async with AsyncExitStack() as exits:
-        running = await exits.enter_async_context(stack(PROVIDER="local", LOG_LEVEL="warning"))
+        running = await exits.enter_async_context(stack(PROVIDER="local", **alike, LOG_LEVEL="warning"))
         await running.start()
         await running.ready()
         url = database_url(running.folder, int(running.settings["CHATSPHERE_POSTGRES_PORT"]))
         engine = open_engine(url, application="evaluation")
         exits.push_async_callback(engine.dispose)
-        models = await exits.enter_async_context(open_models(Settings(provider="local", database_url=url)))
+        models = await exits.enter_async_context(open_models(settings))
         http = await exits.enter_async_context(running.client())
         owner, _ = await sign_in(http, "evaluation@example.com")
         yield Product(http, engine, models, UserId(owner))

@@ -1,4 +1,4 @@
-"""Sets in BEIR's layout: a folder with `corpus.jsonl`, `queries.jsonl` and `qrels.tsv`."""
+"""Sets in BEIR's layout: a folder with `corpus.jsonl`, `queries.jsonl` and `qrels.tsv` or `qrels/test.tsv`."""
 
 import json
 from collections.abc import Iterator
@@ -29,6 +29,11 @@ class Query:
     text: str
     grades: dict[str, int]
 
+    @property
+    def answers(self) -> set[str]:
+        """Name the documents that answer it."""
+        return {document for document, grade in self.grades.items() if grade > 0}
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
@@ -37,6 +42,12 @@ class EvaluationSet:
     name: str
     documents: tuple[Document, ...]
     queries: tuple[Query, ...]
+
+    @property
+    def halves(self) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
+        """Cut the documents in two where they lie: those that belong together stand together, as a rule."""
+        middle = (len(self.documents) + 1) // 2
+        return self.documents[:middle], self.documents[middle:]
 
 
 def find_sets(folder: Path) -> list[Path]:
@@ -49,7 +60,8 @@ def find_sets(folder: Path) -> list[Path]:
 def read_set(folder: Path) -> EvaluationSet:
     """Read a set. Raises `ValueError` with the file and line where it is not one."""
     grades: dict[str, dict[str, int]] = {}
-    for query, document, grade in _judgements(folder / "qrels.tsv"):
+    flat = folder / "qrels.tsv"
+    for query, document, grade in _judgements(flat if flat.is_file() else folder / "qrels" / "test.tsv"):
         grades.setdefault(query, {})[document] = grade
     documents = [
         Document(str(row["_id"]), row.get("title") or "", row["text"]) for row in _rows(folder / "corpus.jsonl", "text")
@@ -58,27 +70,32 @@ def read_set(folder: Path) -> EvaluationSet:
         Query(str(row["_id"]), row["text"], grades.get(str(row["_id"]), {}))
         for row in _rows(folder / "queries.jsonl", "text")
     ]
-    return EvaluationSet(
-        folder.name,
-        tuple(document for document in documents if document.text.strip()),
-        tuple(query for query in queries if any(grade > 0 for grade in query.grades.values())),
-    )
+    readable = tuple(document for document in documents if document.text.strip())
+    known = {document.id for document in readable}
+    return EvaluationSet(folder.name, readable, tuple(query for query in queries if known & query.answers))
 
 
 def _rows(path: Path, needed: str) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            row = json.loads(line)
-            if not isinstance(row, dict) or "_id" not in row or needed not in row:
+            row = _read(line)
+            if not isinstance(row, dict) or "_id" not in row or not isinstance(row.get(needed), str):
                 raise ValueError(f"{path}:{number}: a JSON object with _id and {needed} is wanted.")
             yield row
 
 
+def _read(line: str) -> object:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
 def _judgements(path: Path) -> Iterator[tuple[str, str, int]]:
     """Read BEIR's three columns, or TREC's four; a first line without a grade is a header."""
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             cells = line.rstrip("\n").split("\t")
             if len(cells) < 3:
