@@ -1,6 +1,7 @@
 """Rows for tests, straight into the tables. Everything has a default; every builder answers ids."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from pgvector import HalfVector
@@ -11,7 +12,7 @@ from adapters.ids import new_id
 from adapters.postgres import keywords, messages
 from adapters.postgres.tables import bots, chunk_keywords, chunks, conversations, documents, ingestions, turns, users
 from domain import terms
-from domain.conversation import Role
+from domain.conversation import After, Place, Role
 from domain.ids import BotId, ConversationId, DocumentId, IngestionId, MessageId, TurnId, UserId, chunk_id
 from domain.ports import Embedder
 from domain.steps import TurnRef
@@ -57,6 +58,7 @@ async def a_ready_document(
     """A published document with one chunk for each content, on pages 1, 2, 3, …"""
     document, ingestion = DocumentId(new_id()), IngestionId(new_id())
     vectors = list((await embedder.embed_documents(contents)).vectors) if contents else []
+    starts = [0, *accumulate(len(content) + 2 for content in contents)]  # with a blank line between pages
     source = {"content_type": "application/pdf", "size_bytes": 1, "sha256": document.hex}
     version = {"id": ingestion, "document_id": document, "owner_id": owner, "bot_id": bot, "version": 1}
     row = source | {
@@ -74,7 +76,8 @@ async def a_ready_document(
                     {
                         "ingestion_id": ingestion, "ordinal": ordinal, "id": chunk_id(ingestion, ordinal),
                         "owner_id": owner, "bot_id": bot, "document_id": document, "content": content,
-                        "page_from": ordinal + 1, "page_to": ordinal + 1, "page_starts": [], "char_start": 0, "char_end": len(content),
+                        "page_from": ordinal + 1, "page_to": ordinal + 1, "page_starts": [],
+                        "char_start": starts[ordinal], "char_end": starts[ordinal] + len(content),
                         "heading_path": [], "embedding": HalfVector(vector),
                     }
                     for ordinal, (content, vector) in enumerate(zip(contents, vectors, strict=True))
@@ -89,7 +92,13 @@ async def a_ready_document(
 
 
 async def a_question(
-    engine: AsyncEngine, owner: UserId, bot: BotId, conversation: ConversationId | None = None, content: str = "Why?"
+    engine: AsyncEngine,
+    owner: UserId,
+    bot: BotId,
+    conversation: ConversationId | None = None,
+    content: str = "Why?",
+    after: After = Place.END,
+    **values: Any,
 ) -> TurnRef:
     """A pending turn with its question; its conversation is made where none is given."""
     conversation = conversation or await a_conversation(engine, owner, bot)
@@ -97,8 +106,9 @@ async def a_question(
     async with engine.begin() as connection:
         await connection.execute(
             insert(turns).values(
-                id=turn, owner_id=owner, bot_id=bot, conversation_id=conversation, question_id=question
+                {"id": turn, "owner_id": owner, "bot_id": bot, "conversation_id": conversation, "question_id": question}
+                | values
             )
         )
-        await messages.add(connection, conversation, turn, question, Role.USER, content)
+        await messages.add(connection, conversation, turn, question, Role.USER, content, after=after)
     return TurnRef(owner_id=owner, bot_id=bot, conversation_id=conversation, turn_id=turn)

@@ -6,11 +6,22 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import numpy as np
 
-from domain.ports import AnswerRequest, Embeddings, Finished, TextDelta, Vectors
+from domain.errors import ProviderRejected
+from domain.ports import (
+    AnswerEvent,
+    AnswerRequest,
+    Completion,
+    CompletionRequest,
+    Embeddings,
+    Finished,
+    TextDelta,
+    ToolCall,
+    Vectors,
+)
 from domain.sentences import tokens
 
-Piece = str | BaseException | asyncio.Event | Callable[[], None]
-"""Text is a delta, an exception is raised, an event is waited for, anything else is called."""
+Piece = str | ToolCall | BaseException | asyncio.Event | Callable[[], None] | Finished
+"""Text is a delta, a call is given out, an exception is raised, an event is waited for, anything else is called."""
 
 
 class WordEmbedder:
@@ -47,16 +58,28 @@ class WordEmbedder:
 
 
 class ScriptedGenerator:
-    """Plays one script a call, the last one again and again; remembers what it was asked."""
+    """Plays one script a call, the last one again and again; remembers what it was asked.
 
-    def __init__(self, *scripts: Sequence[Piece], model: str = "fake/script") -> None:
+    `completions` are played the same way by `complete`; without them it only quotes, as `local` does.
+    """
+
+    def __init__(
+        self,
+        *scripts: Sequence[Piece],
+        model: str = "fake/script",
+        completions: Sequence[str | BaseException] = (),
+    ) -> None:
         self.model = model
         self.scripts = list(scripts)
         self.requests: list[AnswerRequest] = []
+        self.completes = bool(completions)
+        self.completions = list(completions)
+        self.completed: list[CompletionRequest] = []
+        self.quoting: set[str] = set()  # models that only quote
         self.started = asyncio.Event()
         self.closed = asyncio.Event()  # the last stream was closed before its end
 
-    async def stream(self, request: AnswerRequest) -> AsyncIterator[TextDelta | Finished]:
+    async def stream(self, request: AnswerRequest) -> AsyncIterator[AnswerEvent]:
         self.requests.append(request)
         self.started.set()
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
@@ -64,12 +87,29 @@ class ScriptedGenerator:
             for piece in script:
                 if isinstance(piece, str):
                     yield TextDelta(piece)
+                elif isinstance(piece, ToolCall):
+                    yield piece
+                elif isinstance(piece, Finished):
+                    yield piece
+                    return
                 else:
                     await _play(piece)
         except (asyncio.CancelledError, GeneratorExit):
             self.closed.set()
             raise
         yield Finished(self.model, input_tokens=11, output_tokens=7)
+
+    def completes_with(self, model: str | None) -> bool:
+        return self.completes and model not in self.quoting
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        if not self.completes:
+            raise ProviderRejected("This one only quotes.")
+        self.completed.append(request)
+        piece = self.completions.pop(0) if len(self.completions) > 1 else self.completions[0]
+        if isinstance(piece, BaseException):
+            raise piece
+        return Completion(piece, self.model, input_tokens=5, output_tokens=3)
 
 
 async def _play(piece: BaseException | asyncio.Event | Callable[[], None]) -> None:

@@ -11,18 +11,19 @@ import base64
 import json
 import math
 import re
+import time
 import zlib
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn, TypeVar
 
 from domain.prompts import NOTHING_FOUND
 from domain.sentences import sentence_spans, tokens
 
-Endpoint = Literal["embed", "generate", "read"]
+Endpoint = Literal["embed", "generate", "complete", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Fault:
     reason: str = ""
     after: int = 0
     """Deltas that are sent before it happens."""
+    held: bool = False
+    """In a stream: it waits, as a stall does, and happens when the test lets it."""
 
 
 def fine() -> Fault:
@@ -100,6 +103,11 @@ def error_midway(status: int = 500, after: int = 1) -> Fault:
     return Fault("error_midway", status=status, reason="INTERNAL", after=after)
 
 
+def broken_frame(text: str, after: int = 1) -> Fault:
+    """Send a frame of this text inside the stream, and go on as if nothing were."""
+    return Fault("broken_frame", reason=text, after=after)
+
+
 def wrong_width() -> Fault:
     return Fault("wrong_width")
 
@@ -133,8 +141,22 @@ class GeminiDouble:
     url: str = ""
     answer: str | None = None
     """Fixed answer; None quotes the passages of the prompt."""
+    completion: str | None = None
+    """Fixed short text; None says the last line of what it is given again."""
+    tool_steps: deque[list[tuple[str, dict[str, Any]]]] = field(default_factory=deque)
+    """Calls, name and arguments, that the next answers with tools ask for instead of the answer, one list each."""
+    answering: Callable[[dict[str, Any]], str] | None = None
+    """Makes an answer of a request's body; goes before `answer`."""
+    completing: Callable[[dict[str, Any]], str] | None = None
+    """Makes a short text of a request's body; goes before `completion`."""
+    planning: Callable[[dict[str, Any]], list[tuple[str, dict[str, Any]]]] | None = None
+    """Makes calls of a request's body that has tools; where there are any, they come instead of the answer."""
+    calling: Callable[[dict[str, Any]], list[tuple[str, dict[str, Any]]]] | None = None
+    """Makes calls of tools, offered or not, of a request's body; they come before the answer."""
     pace: float = 0.0
     """Seconds before each delta."""
+    stamped: bool = False
+    """Write the time of sending into each delta in place of its text, in microseconds since 1970."""
     embed_seconds: float = 0.0
     """Seconds before each batch of embeddings."""
     refused_words: str = ""
@@ -172,6 +194,10 @@ class GeminiDouble:
     def reset(self) -> None:
         """Forget calls, faults and settings."""
         self.answer, self.pace, self.embed_seconds, self.most_at_once = None, 0.0, 0.0, 0
+        self.completion = None
+        self.tool_steps.clear()
+        self.answering = self.completing = self.planning = self.calling = None
+        self.stamped = False
         self.canned, self.refused_words, self.transcript = False, "", None
         self.quota, self.quota_seconds, self.quota_told, self.refused = None, 60.0, False, 0
         self.granted.clear()
@@ -179,6 +205,12 @@ class GeminiDouble:
         self.texts_embedded.clear()
         self.requests.clear()
         self._faults.clear()
+        self.release.clear()
+        self.reached.clear()
+
+    def go_on(self) -> None:
+        """Let the stalled call go on, and hold the next one that stalls."""
+        self.release.set()
         self.release.clear()
         self.reached.clear()
 
@@ -197,33 +229,45 @@ class GeminiDouble:
         raw = await reader.readexactly(int(headers.get("content-length", 0)))
         body = json.loads(raw) if raw else {}
         if path.startswith("/_"):
-            await _reply(writer, 200, self._control(path, body))
+            await reply(writer, 200, self._control(path, body))
             return
-        match = re.fullmatch(r"/v1(?:beta)?/models/([^:]+):(\w+)(?:\?.*)?", path)
-        if match is None or method != "POST":
-            await _reply(writer, 404, _error_body(404, "NOT_FOUND"))
+        route = self._route(path, body) if method == "POST" else None
+        if route is None:
+            await self._refuse(writer, error(404, "NOT_FOUND"))
             return
-        endpoint = {"batchEmbedContents": "embed", "streamGenerateContent": "generate", "generateContent": "read"}.get(
-            match[2], match[2]
-        )
+        endpoint, model = route
         self.calls[endpoint] += 1
         if self.keep_requests:
-            self.requests.append(Recorded(endpoint, match[1], headers, body))
+            self.requests.append(Recorded(endpoint, model, headers, body))
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            await self._answer(endpoint, match[1], body, writer)
+            await self._answer(endpoint, model, body, writer)
         finally:
             self._at_once -= 1
+
+    def _route(self, path: str, body: dict[str, Any]) -> tuple[str, str] | None:
+        """Tell endpoint and model."""
+        match = re.fullmatch(r"/v1(?:beta)?/models/([^:]+):(\w+)(?:\?.*)?", path)
+        return (_endpoint(match[2], body), match[1]) if match else None
+
+    async def _refuse(self, writer: asyncio.StreamWriter, fault: Fault) -> None:
+        await reply(writer, fault.status, _error_body(fault.status, fault.reason, fault.retry_delay))
+
+    async def _break(self, endpoint: str, writer: asyncio.StreamWriter) -> None:
+        await reply_raw(writer, b'data: {"candidates": [' if endpoint == "generate" else b'{"embeddings": [')
 
     def _control(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         match path:
             case "/_script":
                 self.script(body["endpoint"], *(Fault(**fault) for fault in body["faults"]))
             case "/_settings":
+                self.tool_steps.extend(body.get("tool_steps", []))
                 for name in (
                     "answer",
+                    "completion",
                     "pace",
+                    "stamped",
                     "embed_seconds",
                     "canned",
                     "quota",
@@ -253,10 +297,10 @@ class GeminiDouble:
         if fault.kind == "dropped":
             raise _Drop
         if fault.kind == "error":
-            await _reply(writer, fault.status, _error_body(fault.status, fault.reason, fault.retry_delay))
+            await self._refuse(writer, fault)
             return
         if fault.kind == "malformed":
-            await _reply_raw(writer, b'data: {"candidates": [' if endpoint == "generate" else b'{"embeddings": [')
+            await self._break(endpoint, writer)
             return
         if fault.kind == "slow":
             await asyncio.sleep(fault.seconds)
@@ -272,10 +316,12 @@ class GeminiDouble:
                 await self._generate(model, body, fault, writer)
             case "read":
                 await self._read(model, body, fault, writer)
+            case "complete":
+                await self._complete(model, body, fault, writer)
             case "countTokens":
-                await _reply(writer, 200, {"totalTokens": len(json.dumps(body)) // 4})
+                await reply(writer, 200, {"totalTokens": len(json.dumps(body)) // 4})
             case _:
-                await _reply(writer, 404, _error_body(404, "NOT_FOUND"))
+                await reply(writer, 404, _error_body(404, "NOT_FOUND"))
 
     def _over_quota(self) -> Fault | None:
         now = asyncio.get_running_loop().time()
@@ -289,12 +335,25 @@ class GeminiDouble:
         return None
 
     def _usual(self, endpoint: str, body: dict[str, Any]) -> Fault:
-        texts = _texts(body) if endpoint == "embed" and self.refused_words else []
+        texts = self._texts(body) if endpoint == "embed" and self.refused_words else []
         return error(400, "INVALID_ARGUMENT") if any(self.refused_words in text for text in texts) else fine()
 
+    def _texts(self, body: dict[str, Any]) -> list[str]:
+        return [request["content"]["parts"][0]["text"] for request in body["requests"]]
+
+    def _width(self, body: dict[str, Any]) -> int:
+        width: int = body["requests"][0].get("outputDimensionality", 3072)
+        return width
+
+    def _embedded(self, vectors: list[list[float]], tokens: int, _body: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "embeddings": [{"values": vector} for vector in vectors],
+            "usageMetadata": {"promptTokenCount": tokens},
+        }
+
     async def _embed(self, body: dict[str, Any], fault: Fault, writer: asyncio.StreamWriter) -> None:
-        texts = _texts(body)
-        width = body["requests"][0].get("outputDimensionality", 3072)
+        texts = self._texts(body)
+        width = self._width(body)
         if self.embed_seconds:
             await asyncio.sleep(self.embed_seconds)
         if fault.kind == "stalled":
@@ -302,67 +361,102 @@ class GeminiDouble:
         if fault.kind == "wrong_width":
             width //= 2
         if self.canned:
-            await _reply_raw(writer, _canned(len(texts), width), content_type="application/json")
+            await reply_raw(writer, _canned(len(texts), width), content_type="application/json")
             return
-        vectors = [{"values": embedding(text, width)} for text in texts]
+        vectors = [embedding(text, width) for text in texts]
         if fault.kind == "wrong_count":
             vectors.pop()
         if fault.kind == "zero_vector":
-            vectors[-1] = {"values": [0.0] * width}
-        payload = json.dumps(
-            {"embeddings": vectors, "usageMetadata": {"promptTokenCount": sum(len(t) // 4 + 1 for t in texts)}}
-        ).encode()
+            vectors[-1] = [0.0] * width
+        payload = json.dumps(self._embedded(vectors, sum(len(text) // 4 + 1 for text in texts), body)).encode()
         if fault.kind == "dropped_midway":
-            writer.write(_head(200, len(payload)) + payload[: len(payload) // 2])
-            await writer.drain()
-            raise _Drop
+            await half(writer, payload)
         self.texts_embedded.update(texts)
-        await _reply_raw(writer, payload, content_type="application/json")
+        await reply_raw(writer, payload, content_type="application/json")
 
     async def _read(self, model: str, body: dict[str, Any], fault: Fault, writer: asyncio.StreamWriter) -> None:
         """Answer one page image in one piece."""
         if fault.kind == "stalled":
             await self._stall()
         if fault.kind == "prompt_blocked":
-            await _reply(writer, 200, {"promptFeedback": {"blockReason": fault.reason}, "modelVersion": model})
+            await reply(writer, 200, {"promptFeedback": {"blockReason": fault.reason}, "modelVersion": model})
             return
         [image] = [part["inlineData"] for part in body["contents"][-1]["parts"] if "inlineData" in part]
         pixels = base64.urlsafe_b64decode(image["data"])
         text = f"An image of {len(pixels)} bytes." if self.transcript is None else self.transcript
         usage = {"promptTokenCount": 2100, "candidatesTokenCount": len(text) // 4 + 1}
         finish = fault.reason if fault.kind == "finished_for" else "STOP"
-        await _reply(writer, 200, _response(text, model, usage, finish))
+        await reply(writer, 200, _response(text, model, usage, finish))
+
+    async def _complete(self, model: str, body: dict[str, Any], fault: Fault, writer: asyncio.StreamWriter) -> None:
+        """Write a short text in one piece."""
+        if fault.kind == "stalled":
+            await self._stall()
+        if fault.kind == "prompt_blocked":
+            await self._block(writer, model, fault, streamed=False)
+            return
+        given = self._prompt(body)
+        text = given.rstrip().rpartition("\n")[2] if self.completion is None else self.completion
+        if self.completing is not None:
+            text = self.completing(body)
+        finish = fault.reason if fault.kind == "finished_for" else None
+        response = self._short(text, model, len(given) // 4 + 1, len(text) // 4 + 1, finish)
+        if fault.kind == "dropped_midway":
+            await half(writer, json.dumps(response).encode())
+        await reply(writer, 200, response)
 
     async def _generate(self, model: str, body: dict[str, Any], fault: Fault, writer: asyncio.StreamWriter) -> None:
+        if fault.kind == "prompt_blocked":
+            await self._block(writer, model, fault, streamed=True)
+            return
         writer.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nconnection: keep-alive\r\n\r\n"
         )
-        if fault.kind == "prompt_blocked":
-            await _frame(writer, {"promptFeedback": {"blockReason": fault.reason}, "modelVersion": model})
+        if planned := self._planned(body):
+            if fault.kind == "stalled":
+                await self._stall()
+            await self._ask_for_tools(writer, model, planned)
         else:
+            if self.calling is not None and (calls := self.calling(body)):
+                await self._ask_for_tools(writer, model, calls)
             await self._deltas(model, body, fault, writer)
         writer.write(b"0\r\n\r\n")
         await writer.drain()
 
+    def _planned(self, body: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        if not body.get("tools"):
+            return []
+        if self.tool_steps:
+            return self.tool_steps.popleft()
+        return self.planning(body) if self.planning is not None else []
+
     async def _deltas(self, model: str, body: dict[str, Any], fault: Fault, writer: asyncio.StreamWriter) -> None:
-        prompt = body["contents"][-1]["parts"][0]["text"]
-        pieces = _pieces(self.answer if self.answer is not None else quoting_answer(prompt))
-        usage = {"promptTokenCount": len(prompt) // 4 + 1}
+        prompt = self._prompt(body)
+        pieces = words(self._answer_to(body, prompt))
+        tokens = len(prompt) // 4 + 1
         stop = min(fault.after, len(pieces) - 1)
+        await self._open(writer, model, tokens)
+        due = time.monotonic()
         for index, piece in enumerate(pieces):
             if index == stop and not await self._midway(fault, model, writer):
                 return
-            if self.pace:
-                await asyncio.sleep(self.pace)
+            if self.pace:  # what the writing of a token takes is no part of it
+                due = max(due + self.pace, time.monotonic() - self.pace)
+                await asyncio.sleep(due - time.monotonic())
+            if self.stamped:
+                piece = f"{time.time_ns() // 1000} "
             last = index == len(pieces) - 1 and fault.kind != "cut_short"
-            counted = usage | {
-                "candidatesTokenCount": index + 1,
-                "totalTokenCount": usage["promptTokenCount"] + index + 1,
-            }
-            await _frame(writer, _response(piece, model, counted, "STOP" if last else None))
+            await self._say(writer, model, piece, tokens=(tokens, index + 1), last=last)
+
+    def _answer_to(self, body: dict[str, Any], prompt: str) -> str:
+        if self.answering is not None:
+            return self.answering(body)
+        return self.answer if self.answer is not None else quoting_answer(prompt)
 
     async def _midway(self, fault: Fault, model: str, writer: asyncio.StreamWriter) -> bool:
         """Do what happens in mid-stream; answer whether the stream goes on."""
+        if fault.held:
+            await self._stall()
         match fault.kind:
             case "stalled":
                 await self._stall()
@@ -371,22 +465,76 @@ class GeminiDouble:
             case "cut_short":
                 return False
             case "finished_for":
-                await _frame(writer, _response("", model, {"promptTokenCount": 1}, fault.reason))
+                await self._finish(writer, model, fault.reason)
                 return False
+            case "broken_frame":
+                await self._garble(writer, fault.reason)
             case "error_midway":
-                await _frame(writer, _error_body(fault.status, fault.reason))
+                await self._fail(writer, fault)
                 return False
             case _:
                 pass
         return True
+
+    # How this provider says it
+
+    def _prompt(self, body: dict[str, Any]) -> str:
+        """Give the last message: the question with its passages, or what the tools gave."""
+        parts = body["contents"][-1]["parts"]
+        given = [part["functionResponse"]["response"] for part in parts if "functionResponse" in part]
+        texts = [part["text"] for part in parts if "text" in part]
+        return "\n".join([*texts, *(str(value) for response in given for value in response.values())])
+
+    def _short(self, text: str, model: str, read: int, written: int, finish: str | None) -> dict[str, Any]:
+        usage = {"promptTokenCount": read, "candidatesTokenCount": written}
+        return _response(text, model, usage, finish or "STOP")
+
+    async def _block(self, writer: asyncio.StreamWriter, model: str, fault: Fault, *, streamed: bool) -> None:
+        blocked = {"promptFeedback": {"blockReason": fault.reason}, "modelVersion": model}
+        if streamed:
+            await reply_raw(writer, b"data: " + json.dumps(blocked).encode() + b"\r\n\r\n")
+        else:
+            await reply(writer, 200, blocked)
+
+    async def _open(self, writer: asyncio.StreamWriter, model: str, tokens: int) -> None:
+        """Begin an answer to a prompt of so many tokens."""
+
+    async def _say(
+        self, writer: asyncio.StreamWriter, model: str, piece: str, *, tokens: tuple[int, int], last: bool
+    ) -> None:
+        read, written = tokens
+        usage = {"promptTokenCount": read, "candidatesTokenCount": written, "totalTokenCount": read + written}
+        await _frame(writer, _response(piece, model, usage, "STOP" if last else None))
+
+    async def _finish(self, writer: asyncio.StreamWriter, model: str, reason: str) -> None:
+        await _frame(writer, _response("", model, {"promptTokenCount": 1}, reason))
+
+    async def _garble(self, writer: asyncio.StreamWriter, frame: str) -> None:
+        """Send a frame that is none."""
+        await send(writer, f"data: {frame}\r\n\r\n")
+
+    async def _fail(self, writer: asyncio.StreamWriter, fault: Fault) -> None:
+        await _frame(writer, _error_body(fault.status, fault.reason))
+
+    async def _ask_for_tools(
+        self, writer: asyncio.StreamWriter, model: str, calls: list[tuple[str, dict[str, Any]]]
+    ) -> None:
+        """Ask in parallel; as Gemini has it the first call carries the thoughts' signature, and none an id."""
+        parts: list[dict[str, Any]] = [{"functionCall": {"name": name, "args": arguments}} for name, arguments in calls]
+        parts[0]["thoughtSignature"] = base64.b64encode(b"thoughts\xff").decode()
+        usage = {"promptTokenCount": 21, "candidatesTokenCount": 8, "totalTokenCount": 29}
+        candidate = {"content": {"parts": parts, "role": "model"}, "index": 0, "finishReason": "STOP"}
+        await _frame(writer, _response("", model, usage, "STOP") | {"candidates": [candidate]})
 
     async def _stall(self) -> None:
         self.reached.set()
         await self.release.wait()
 
 
-def _texts(body: dict[str, Any]) -> list[str]:
-    return [request["content"]["parts"][0]["text"] for request in body["requests"]]
+def _endpoint(method: str, body: dict[str, Any]) -> str:
+    if method == "generateContent":
+        return "read" if any("inlineData" in part for part in body["contents"][-1]["parts"]) else "complete"
+    return {"batchEmbedContents": "embed", "streamGenerateContent": "generate"}.get(method, method)
 
 
 def embedding(text: str, width: int) -> list[float]:
@@ -411,7 +559,7 @@ def _canned(count: int, width: int) -> bytes:
 
 def quoting_answer(prompt: str) -> str:
     """Quote the first sentence of the first two passages, each with its marker."""
-    passages = re.findall(r"passage \[(\d+)\] \| [^\n]*\n(.*?)\n\S+ end \[\1\]", prompt, re.DOTALL)
+    passages = re.findall(r"passage \[(\d+)\]\n[^\n]*\n(.*?)\n\S+ end \[\1\]", prompt, re.DOTALL)
     quotes = [f'"{_first_sentence(text)}" [{marker}]' for marker, text in passages[:2]]
     return f"The documents say: {' and '.join(quotes)}." if quotes else NOTHING_FOUND
 
@@ -421,7 +569,7 @@ def _first_sentence(text: str) -> str:
     return text[slice(*spans[0])].replace('"', "'") if spans else text
 
 
-def _pieces(answer: str) -> list[str]:
+def words(answer: str) -> list[str]:
     return re.findall(r"\S+\s*|\s+", answer) or [""]
 
 
@@ -457,19 +605,33 @@ def _head(status: int, length: int, content_type: str = "application/json") -> b
     ).encode()
 
 
-async def _reply(writer: asyncio.StreamWriter, status: int, body: dict[str, Any]) -> None:
+async def reply(
+    writer: asyncio.StreamWriter, status: int, body: dict[str, Any], headers: dict[str, str] | None = None
+) -> None:
     payload = json.dumps(body).encode()
-    writer.write(_head(status, len(payload)) + payload)
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    writer.write(_head(status, len(payload)).replace(b"\r\n", b"\r\n" + more.encode(), 1) + payload)
     await writer.drain()
 
 
-async def _reply_raw(writer: asyncio.StreamWriter, payload: bytes, content_type: str = "text/event-stream") -> None:
+async def reply_raw(writer: asyncio.StreamWriter, payload: bytes, content_type: str = "text/event-stream") -> None:
     writer.write(_head(200, len(payload), content_type) + payload)
     await writer.drain()
 
 
+async def half(writer: asyncio.StreamWriter, payload: bytes) -> NoReturn:
+    writer.write(_head(200, len(payload)) + payload[: len(payload) // 2])
+    await writer.drain()
+    raise _Drop
+
+
 async def _frame(writer: asyncio.StreamWriter, body: dict[str, Any]) -> None:
-    payload = f"data: {json.dumps(body)}\r\n\r\n".encode()
+    await send(writer, f"data: {json.dumps(body)}\r\n\r\n")
+
+
+async def send(writer: asyncio.StreamWriter, text: str) -> None:
+    """Send a chunk of a stream."""
+    payload = text.encode()
     writer.write(f"{len(payload):x}\r\n".encode() + payload + b"\r\n")
     await writer.drain()
 
@@ -477,7 +639,16 @@ async def _frame(writer: asyncio.StreamWriter, body: dict[str, Any]) -> None:
 @asynccontextmanager
 async def running_double(port: int = 0) -> AsyncIterator[GeminiDouble]:
     """Serve on a free loopback port, or on `port`, until the block is left."""
-    double = GeminiDouble()
+    async with serving(GeminiDouble(), port) as double:
+        yield double
+
+
+DoubleT = TypeVar("DoubleT", bound=GeminiDouble)
+
+
+@asynccontextmanager
+async def serving(double: DoubleT, port: int = 0) -> AsyncIterator[DoubleT]:
+    """Serve this double; those of the other providers are made from this one."""
     connections: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -502,20 +673,20 @@ def faults_json(*faults: Fault) -> list[dict[str, Any]]:
     return [asdict(fault) for fault in faults]
 
 
-async def _main(port: int) -> None:
-    async with running_double(port) as double:
+async def _serve(double: GeminiDouble, port: int) -> None:
+    async with serving(double, port):
         double.keep_requests = False
         print(double.url, flush=True)  # noqa: T201  (its one line of output)
         await asyncio.Event().wait()
 
 
-def _port() -> int:
+def main(double: GeminiDouble) -> None:
+    """Serve as a process of its own, until it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    port: int = parser.parse_args().port
-    return port
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(double, parser.parse_args().port))
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        asyncio.run(_main(_port()))
+    main(GeminiDouble())

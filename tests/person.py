@@ -78,7 +78,7 @@ class Person:
         return await self.get(f"/documents/{document}")
 
     async def until(
-        self, document: str, reached: Callable[[dict[str, Any]], bool], *, seconds: float = 60
+        self, document: str, reached: Callable[[dict[str, Any]], bool], *, seconds: float = 120
     ) -> dict[str, Any]:
         """Look until the document is as it should be; a server that is away meanwhile is no failure."""
         seen: dict[str, Any] = {}
@@ -95,7 +95,7 @@ class Person:
             raise AssertionError(f"The document is still: {seen}") from None
         return seen
 
-    async def ready(self, document: str, *, seconds: float = 60) -> dict[str, Any]:
+    async def ready(self, document: str, *, seconds: float = 120) -> dict[str, Any]:
         """Wait until the document is ready; any other end is a failure."""
         seen = await self.until(document, lambda now: now["status"] not in {"pending", "processing"}, seconds=seconds)
         assert seen["status"] == "ready", seen
@@ -104,7 +104,7 @@ class Person:
     async def chunks(self, document: str) -> list[dict[str, Any]]:
         return await self.all(f"/documents/{document}/chunks")
 
-    async def purged(self, target: str, *, seconds: float = 60) -> dict[str, Any]:
+    async def purged(self, target: str, *, seconds: float = 120) -> dict[str, Any]:
         """Wait for the receipt of a deletion."""
         receipt: dict[str, Any] = {"status": "pending"}
         async with asyncio.timeout(seconds):
@@ -114,6 +114,11 @@ class Person:
         return receipt
 
     # Conversations
+
+    async def asks_its_model(self) -> None:
+        """Let the bot ask its model, whatever was found."""
+        answer = await self.client.patch(f"/bots/{self.bot}", json={"configuration": {"retrieval": {"threshold": 0}}})
+        assert answer.is_success, answer.text
 
     async def conversation(self) -> str:
         return str((await self.post(f"/bots/{self.bot}/conversations", json={}))["id"])
@@ -149,12 +154,13 @@ class Person:
         try:
             if not response.is_success:
                 raise AssertionError((response.status_code, await response.aread()))
-            yield _parse(response.aiter_lines())
+            yield sent_events(response.aiter_lines())
         finally:
             await response.aclose()
 
 
-async def _parse(lines: AsyncIterator[str]) -> AsyncIterator[Sent]:
+async def sent_events(lines: AsyncIterator[str]) -> AsyncIterator[Sent]:
+    """Read the lines of a stream as its events."""
     fields: dict[str, str] = {}
     async for line in lines:
         if line:

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
+from sqlalchemy import delete
 from temporalio.client import Client
 
+from adapters.postgres.engine import open_engine
+from adapters.postgres.tables import provider_budgets
 from tests import servers
 from tests.gemini_double import GeminiDouble, running_double
 from tests.servers import ROOT, PostgresServer, TemporalServer, free_port, scratch_folder
@@ -137,6 +140,13 @@ class Deployment:
 
     async def client(self) -> Client:
         return await self.temporal.client()
+
+    async def forget_refusals(self) -> None:
+        """Let no budget know what the provider did to other tests."""
+        engine = open_engine(self.database_url, pool_size=1)
+        async with engine.begin() as connection:
+            await connection.execute(delete(provider_budgets))
+        await engine.dispose()
 
     async def close(self) -> None:
         running = [process for process in self._processes if process.runs]

@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +17,7 @@ import asyncpg
 from temporalio.client import Client
 
 from adapters.embedded import postgres, temporal
+from adapters.embedded.ports import is_taken
 from adapters.temporal.client import data_converter
 
 ROOT = Path(__file__).parents[1]
@@ -25,10 +26,24 @@ FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", 
         "autovacuum": "off", "max_connections": "200", "file_copy_method": "clone"}  # fmt: skip
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports that no other process of this suite gives away, each of them again only after all others.
+
+    All lie below those that the kernel picks from, for connections and for whoever asks for any port: one of
+    these may be gone before its server listens, or while a test has stopped it.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+    ports = range(11_000 + 2_000 * worker, 13_000 + 2_000 * worker)
+    first = os.getpid() % len(ports)  # another suite on this machine begins elsewhere
+    return itertools.cycle((*ports[first:], *ports[:first]))
+
+
+_PORTS = _own_ports()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Give a port that nobody listens on, nor is about to."""
+    return next(port for port in _PORTS if not is_taken(port))
 
 
 @dataclass

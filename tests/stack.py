@@ -35,7 +35,9 @@ class Stack:
         return f"http://127.0.0.1:{self.settings['CHATSPHERE_API_PORT']}"
 
     def client(self) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(base_url=self.url, timeout=30, trust_env=False)
+        # As many connections as are asked for: by default the hundred-and-first request waits for another's end.
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
+        return httpx2.AsyncClient(base_url=self.url, timeout=30, trust_env=False, limits=limits)
 
     async def start(self) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHATSPHERE_")}

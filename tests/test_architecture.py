@@ -13,10 +13,11 @@ from domain.steps import STEPS, Step
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("domain", "workflows", "activities", "adapters", "api", "cli", "migrations")
-# A list of tables or a table of codes reads better in one piece than cut in two.
+# A list of tables, of codes or of ports reads better in one piece than cut in two.
 LONG_FOR_A_REASON = {
     "adapters/postgres/tables.py",
     "domain/errors.py",
+    "domain/ports.py",
     "domain/steps.py",
     "migrations/versions/0001_first_schema.py",
 }
@@ -58,6 +59,22 @@ def test_files_stay_short() -> None:
 
 def test_the_worker_stays_under_sixty_lines() -> None:
     assert len((ROOT / "worker.py").read_text().splitlines()) < 60
+
+
+def test_each_migration_follows_the_one_before_in_the_order_of_their_names() -> None:
+    said = [
+        (path.name[:4], *re.findall(r'^(?:down_)?revision = "?(\w+)"?$', path.read_text(), re.MULTILINE))
+        for path in sorted((ROOT / "migrations" / "versions").glob("0*.py"))
+    ]
+    former = ["None", *(name for name, *_ in said)]
+    assert said == [(name, name, before) for (name, *_), before in zip(said, former, strict=False)]
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [page.name[:4] for page in pages] == [f"{number:04}" for number in range(1, len(pages) + 1)]
+    titled = [re.match(r"# (\d+)\. ", page.read_text()) for page in pages]
+    assert [title and int(title[1]) for title in titled] == list(range(1, len(pages) + 1))
 
 
 def test_no_file_is_named_for_nothing() -> None:

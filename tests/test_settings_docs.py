@@ -45,5 +45,5 @@ def every_code(kind: type[errors.DomainError] = errors.DomainError) -> set[str]:
 
 
 def test_every_code_is_explained_to_those_who_see_it() -> None:
-    pages = "".join((DOCS / name).read_text() for name in ("api.md", "operations.md"))
+    pages = "".join((DOCS / name).read_text() for name in ("api.md", "openai.md", "operations.md"))
     assert {code for code in every_code() - INTERNAL if f"`{code}`" not in pages} == set()

@@ -30,6 +30,8 @@ class Asked:
 
     path: str
     headers: Headers
+    method: str = "GET"
+    body: bytes = b""
 
 
 class Site:
@@ -62,16 +64,16 @@ class Site:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while (head := await _head(reader)) is not None:
-                await self._answer(*head, writer)
+            while (asked := await _asked(reader)) is not None:
+                await self._answer(asked, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
 
-    async def _answer(self, path: str, headers: Headers, writer: asyncio.StreamWriter) -> None:
-        self.asked.append(Asked(path, headers))
-        page = self.pages.get(path, Page(b"nothing here", status=404))
+    async def _answer(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
+        self.asked.append(asked)
+        page = self.pages.get(asked.path, Page(b"nothing here", status=404))
         if page.gate is not None:
             self.reached.set()
             await page.gate.wait()
@@ -82,21 +84,22 @@ class Site:
         sent = {"Content-Type": page.content_type, **page.headers}
         if page.etag is not None:
             sent["ETag"] = page.etag
-            if headers.get("if-none-match") == page.etag:
+            if asked.headers.get("if-none-match") == page.etag:
                 status, body = 304, b""
         lines = [f"HTTP/1.1 {status} Fine", f"Content-Length: {len(body)}", *(f"{k}: {v}" for k, v in sent.items())]
         writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         await writer.drain()
 
 
-async def _head(reader: asyncio.StreamReader) -> tuple[str, Headers] | None:
+async def _asked(reader: asyncio.StreamReader) -> Asked | None:
     try:
         raw = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
     first, *lines = raw.decode("latin-1").split("\r\n")
-    headers = dict(line.split(": ", 1) for line in lines if line)
-    return first.split(" ")[1], {name.lower(): value for name, value in headers.items()}
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines if line)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Asked(first.split(" ")[1], headers, first.split(" ")[0], body)
 
 
 @contextlib.asynccontextmanager

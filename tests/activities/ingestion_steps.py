@@ -171,7 +171,7 @@ class Bench:
         """The document's row as soon as it is so, by the notifications that a reader gets."""
         hub = Notifications(self.engine.url.render_as_string(hide_password=False))
         try:
-            async with hub.subscribe("documents", self.ref.document_id) as woken, asyncio.timeout(20):
+            async with hub.subscribe("documents", self.ref.document_id) as woken, asyncio.timeout(60):
                 while not until(document := await self.document()):
                     await wait_for(woken, 2)
                     woken.clear()

@@ -4,16 +4,20 @@ import pytest
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.ids import new_id
+from adapters.postgres import turn_requests
 from adapters.postgres.tables import conversations, messages, turn_passages, turns
-from domain.conversation import TurnOutcome
+from domain.conversation import Place, TurnOutcome
 from domain.errors import TurnClosed
-from domain.ids import answer_id
-from domain.steps import LoadedHistory, Persisted
+from domain.ids import TurnId, answer_id
+from domain.prompts import NOTHING_FOUND
+from domain.steps import LoadedHistory, Persisted, TurnRef
 from tests.activities.turn_steps import (
     NOW,
     answer_of,
     answered,
     attempt,
+    decline,
     events_of,
     generation,
     load,
@@ -58,12 +62,93 @@ async def test_a_failed_turn_is_no_part_of_the_history(engine: AsyncEngine) -> N
     assert (await load(engine, again)).messages == 0
 
 
+async def test_the_history_is_that_of_the_question_s_own_branch(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    first = await a_question(engine, owner, bot, content="One?")
+    talk = first.conversation_id
+    await answered(engine, first, "Answer one.")
+    await answered(engine, await a_question(engine, owner, bot, talk, "Two?"), "Answer two.")
+    edited = await a_question(engine, owner, bot, talk, "Two, in other words?", after=answer_id(first.turn_id))
+    await answered(engine, edited, "Answer two, otherwise.")
+    generator = ScriptedGenerator(["Done."])
+    for content, after in (("New?", Place.BEGINNING), ("Three?", answer_id(edited.turn_id))):
+        ref = await a_question(engine, owner, bot, talk, content, after=after)
+        await load(engine, ref)
+        await attempt(generation(engine, generator).generate, ref)
+        await persist(engine, ref)
+    histories = [[message.content for message in request.history] for request in generator.requests]
+    assert histories == [[], ["One?", "Answer one.", "Two, in other words?", "Answer two, otherwise."]]
+
+
+async def test_another_answer_to_a_failed_question_brings_the_question_back_into_the_history(
+    engine: AsyncEngine,
+) -> None:
+    owner, bot = await a_bot(engine)
+    failed = await a_question(engine, owner, bot, content="One?")
+    await load(engine, failed)
+    await persist(engine, failed, TurnOutcome.FAILED, "provider_auth", "The key is refused.")
+    again = await _regenerated(engine, failed)
+    assert (await load(engine, again)).messages == 0
+    await attempt(generation(engine, ScriptedGenerator(["Answer one."])).generate, again)
+    await persist(engine, again)
+    following = await a_question(engine, owner, bot, failed.conversation_id, content="Two?")
+    await load(engine, following)
+    generator = ScriptedGenerator(["Done."])
+    await attempt(generation(engine, generator).generate, following)
+    assert [message.content for message in generator.requests[0].history] == ["One?", "Answer one."]
+
+
+async def _regenerated(engine: AsyncEngine, ref: TurnRef) -> TurnRef:
+    async with engine.begin() as connection:
+        return await turn_requests.accept_again(
+            connection, ref.owner_id, answer_id(ref.turn_id), turn_id=TurnId(new_id())
+        )
+
+
+async def test_messages_that_name_no_parent_follow_the_one_before(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    first = await a_question(engine, owner, bot, content="One?")
+    await answered(engine, first, "Answer one.")
+    second = await a_question(engine, owner, bot, first.conversation_id, content="Two?")
+    async with engine.begin() as connection:
+        await connection.execute(update(messages).values(parent_id=None))
+    assert (await load(engine, second)).messages == 2
+
+
 async def test_a_bot_without_memory_gets_no_history(engine: AsyncEngine) -> None:
     owner, bot = await a_bot(engine, configuration={"history_messages": 0})
     first = await a_question(engine, owner, bot)
     await answered(engine, first, "Answer.")
     second = await a_question(engine, owner, bot, first.conversation_id)
     assert (await load(engine, second)).messages == 0
+
+
+@pytest.mark.parametrize(
+    ("configuration", "said"),
+    [({}, NOTHING_FOUND), ({"unknown_answer": "  Ask the desk, room [1].\n"}, "Ask the desk, room [1].")],
+)
+async def test_a_turn_that_is_declined_says_so_in_the_bots_words(
+    engine: AsyncEngine, configuration: dict[str, str], said: str
+) -> None:
+    ref = await a_question(engine, *await a_bot(engine, configuration=configuration))
+    await load(engine, ref)
+    for number in (1, 2):
+        await decline(engine, ref, number=number)
+    assert [data for type_, data in await events_of(engine, ref) if type_ == "message.delta"] == [{"text": said}]
+    await persist(engine, ref)
+    answer = await answer_of(engine, ref)
+    assert (answer.content, answer.status, answer.citations, answer.model) == (said, "complete", [], None)
+    assert (answer.input_tokens, answer.output_tokens) == (0, 0)
+
+
+async def test_a_turn_that_is_over_is_not_declined(engine: AsyncEngine) -> None:
+    ref = await a_question(engine, *await a_bot(engine))
+    await load(engine, ref)
+    await persist(engine, ref, TurnOutcome.PARTIAL)
+    before = await events_of(engine, ref)
+    with pytest.raises(TurnClosed):
+        await decline(engine, ref)
+    assert await events_of(engine, ref) == before
 
 
 async def test_an_answer_is_stored_once_with_the_citations_that_hold(engine: AsyncEngine) -> None:

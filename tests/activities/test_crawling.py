@@ -419,7 +419,7 @@ async def test_a_step_that_dies_in_the_middle_goes_on_without_doubling(crawler: 
     ref = await crawler.begins(f"{site.url}/", mode="links")
     await crawler.run(crawler.steps.survey_site, ref)
     dying = asyncio.create_task(crawler.run(crawler.steps.fetch_pages, ref))
-    await asyncio.wait_for(site.reached.wait(), 20)
+    await asyncio.wait_for(site.reached.wait(), 60)
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
     gate.set()
@@ -458,7 +458,7 @@ async def test_a_page_that_comes_late_is_dropped(crawler: Crawler, site: Site, h
     ref = await crawler.begins(f"{site.url}/", mode="links")
     await crawler.run(crawler.steps.survey_site, ref)
     late = asyncio.create_task(crawler.run(crawler.steps.fetch_pages, ref))
-    await asyncio.wait_for(site.reached.wait(), 20)
+    await asyncio.wait_for(site.reached.wait(), 60)
     async with crawler.engine.begin() as connection:
         mine = tables.crawls.c.id == ref.crawl_id
         if how == "bot":

@@ -208,7 +208,7 @@ _WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
 async def somebody_waits_for_a_lock(engine: AsyncEngine) -> None:
-    async with asyncio.timeout(10), engine.connect() as connection:
+    async with asyncio.timeout(60), engine.connect() as connection:
         while not await connection.scalar(_WAITING):  # noqa: ASYNC110  (Postgres tells nobody)
             await asyncio.sleep(0.01)
 

@@ -190,7 +190,7 @@ async def test_a_connection_that_breaks_over_a_paid_batch_costs_no_second_call(b
             broken = len(found.all())
             await operator.rollback()
     await other.dispose()
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, 60)
     row = await bench.row()
     assert bench.embedder.calls == row.model_calls == row.model_calls_needed
     assert await bench.chunks() == row.stored_chunks == row.planned_chunks

@@ -1,7 +1,7 @@
 """Generation on the real Postgres: pieces, attempts, silence, stops, and writers that lost their turn."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,10 +9,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.postgres import turn_passages
 from adapters.postgres.engine import open_engine
 from adapters.postgres.notifications import Notifications, wait_for
 from domain.conversation import TurnOutcome
 from domain.errors import ProviderError, ProviderMalformed, SafetyBlocked, TurnClosed
+from domain.ports import AnswerEvent, AnswerRequest, Finished, TextDelta
 from domain.steps import Generated, TurnRef
 from tests import servers
 from tests.activities.turn_steps import (
@@ -43,7 +45,7 @@ async def deltas(engine: AsyncEngine, ref: TurnRef) -> list[str]:
 async def until(engine: AsyncEngine, url: str, ref: TurnRef, seen: Callable[[list[str]], bool]) -> None:
     """Wait for pieces that are durable."""
     hub = Notifications(url)
-    async with hub.subscribe("turn_events", ref.turn_id) as wake, asyncio.timeout(10):
+    async with hub.subscribe("turn_events", ref.turn_id) as wake, asyncio.timeout(60):
         while not seen(await deltas(engine, ref)):
             await wait_for(wake, 0.2)
             wake.clear()
@@ -69,7 +71,7 @@ async def test_the_generator_is_given_what_the_turn_holds(engine: AsyncEngine) -
     await attempt(generation(engine, generator).generate, ref)
     (request,) = generator.requests
     assert (request.question, request.model, request.temperature, request.instructions) == (
-        "Which warranty?", "big", 0.7, "Be kind.",
+        "Which warranty?", "fake/big", 0.7, "Be kind.",
     )  # fmt: skip
     assert [passage.content for passage in request.passages] == ["The warranty lasts two years."]
 
@@ -117,6 +119,44 @@ async def test_links_that_no_passage_holds_never_reach_a_reader(engine: AsyncEng
     await attempt(generation(engine, ScriptedGenerator(pieces)).generate, ref)
     shown = "See [them](https://library.example/hours) [1], [x] ((link removed)) or < img>"
     assert "".join(await deltas(engine, ref)) == (await turn_of(engine, ref)).draft == shown
+
+
+async def test_a_link_of_a_passage_is_shown_where_the_answer_does_not_cite_that_passage(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    await a_ready_document(engine, owner, bot, ["The hours are nine to five."], WordEmbedder(), name="told.txt")
+    await a_ready_document(engine, owner, bot, ["Hours: https://library.example/hours"], WordEmbedder())
+    ref = await a_question(engine, owner, bot, content="Which hours?")
+    await load(engine, ref)
+    await retrieve(engine, ref)
+    async with engine.connect() as connection:
+        passages = await turn_passages.read(connection, ref.turn_id)
+    (told,) = (passage.marker for passage in passages if passage.document_name == "told.txt")
+    said = f"Nine to five [{told}]: https://library.example/hours or https://library.example/hours/all"
+    await attempt(generation(engine, ScriptedGenerator([said])).generate, ref)
+    await persist(engine, ref)
+    answer = await answer_of(engine, ref)
+    assert [citation["document_name"] for citation in answer.citations] == ["told.txt"]
+    assert answer.content == f"Nine to five [{told}]: https://library.example/hours or https (link removed)"
+    assert "".join(await deltas(engine, ref)) == answer.content
+
+
+async def test_the_boundary_of_a_request_never_reaches_a_reader_and_is_another_each_time(engine: AsyncEngine) -> None:
+    class Indiscreet(ScriptedGenerator):
+        async def stream(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent]:
+            self.requests.append(request)
+            middle = len(request.boundary) // 2
+            for piece in (f"It is {request.boundary[:middle]}", request.boundary[middle:].upper(), "?\x1b[8m"):
+                yield TextDelta(piece)
+            yield Finished(model="fake/script")
+
+    generator = Indiscreet()
+    for _ in range(2):
+        ref = await a_running_turn(engine)
+        await attempt(generation(engine, generator).generate, ref)
+        assert "".join(await deltas(engine, ref)) == (await turn_of(engine, ref)).draft == "It is  ?[8m"
+    first, second = (request.boundary for request in generator.requests)
+    assert first != second
+    assert min(len(first), len(second)) == 16
 
 
 async def test_text_that_cannot_be_stored_is_left_out_and_the_rest_kept(engine: AsyncEngine) -> None:
@@ -189,8 +229,9 @@ async def test_a_run_that_was_reset_takes_over_though_its_attempts_count_from_on
 
 
 async def test_a_stop_closes_the_provider_at_once_and_keeps_what_was_shown(
-    engine: AsyncEngine, database_url: str
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda size: "f" * 2 * size)  # a word that ends as a boundary may begin
     ref = await a_running_turn(engine)
     generator = ScriptedGenerator(["Half", asyncio.Event()])
     env = environment()

@@ -44,7 +44,7 @@ async def bench(engine: AsyncEngine, tmp_path: Path, dev_server: TemporalServer)
 
 async def somebody_waits(bench: PackBench) -> None:
     """Return when a statement waits for another's lock."""
-    async with asyncio.timeout(10), bench.engine.connect() as connection:
+    async with asyncio.timeout(60), bench.engine.connect() as connection:
         while not await connection.scalar(_BLOCKED):
             await connection.rollback()
 

@@ -447,6 +447,18 @@ async def test_the_same_bytes_are_one_document_whether_they_come_twice_or_were_t
     assert await count(bench.engine, tables.documents) == 3
 
 
+async def test_what_an_import_brings_as_well_does_not_go_with_the_file_that_it_came_as(bench: PackBench) -> None:
+    entries = await bench.accept("the same", "another")
+    async with transaction(bench.engine) as connection:
+        await connection.execute(update(tables.documents).values(of_files=True))
+    bench.__post_init__()  # another import
+    again = [Entry.at(0, Taken("a.txt", 8, "sha of the same", Format.TEXT, "text/plain"))]
+    async with transaction(bench.engine) as connection:
+        await imports.add(connection, bench.ref, name="Again", archive=False)
+        await import_items.register(connection, bench.ref, again)
+    assert [(await bench.document(entry)).of_files for entry in entries] == [False, True]
+
+
 async def test_two_imports_of_the_same_files_at_once_make_each_document_once(bench: PackBench) -> None:
     async def one() -> list[Entry]:
         ref = bench.ref.model_copy(update={"import_id": new_id()})

@@ -3,20 +3,25 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from activities import conversation, generation, retrieval
+from activities import conversation, generation, retrieval, titles
 from adapters.postgres import engine as engine_module
 from adapters.postgres import turns
-from adapters.postgres.tables import messages
-from tests.activities.turn_steps import answer_of, attempt, events_of, load, persist, retrieve, turn_of
+from adapters.postgres.deltas import Deltas
+from adapters.postgres.tables import conversations, messages
+from domain.prompts import NOTHING_FOUND
+from tests.activities.turn_steps import NOW, answer_of, attempt, decline, events_of, load, persist, retrieve, turn_of
 from tests.activities.turn_steps import generation as generation_of
 from tests.builders import a_bot, a_question, a_ready_document
 from tests.fakes import ScriptedGenerator, WordEmbedder
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 WARRANTY = "The warranty lasts two years."
 ANSWER = "The warranty lasts two years [1]."
@@ -49,19 +54,33 @@ class CrashingAt:
         if here:
             raise Crash
 
-    async def append_delta(self, *given: Any) -> int:
-        """Stands before the one write that commits by itself."""
-        self._seen += 1
-        here = self._seen == self._at
-        if here and not self._committed:
-            raise Crash
-        sequence = await _APPEND(*given)
-        if here:
-            raise Crash
-        return sequence
+    def alone(self, write: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        """Stands before a write that commits by itself."""
+
+        async def crashing(*args: P.args, **kwargs: P.kwargs) -> T:
+            self._seen += 1
+            here = self._seen == self._at
+            if here and not self._committed:
+                raise Crash
+            written = await write(*args, **kwargs)
+            if here:
+                raise Crash
+            return written
+
+        return crashing
+
+    async def run(self, steps: list[Callable[[], Awaitable[object]]]) -> bool:
+        """Take steps off the list as they end, up to the crash; tell whether it came."""
+        try:
+            while steps:
+                await steps[0]()
+                del steps[0]
+        except Crash:
+            assert self.reached
+        return self.reached
 
 
-_APPEND = turns.append_delta
+_ALONE = ((Deltas, "append"), (turns, "claim_first"), (turns, "store_draft"))
 
 
 @pytest.mark.parametrize("committed", [True, False], ids=["after its commit", "before its commit"])
@@ -85,14 +104,9 @@ async def test_a_crash_at_any_write_of_a_turn_leaves_one_whole_answer(
             crashing = CrashingAt(at, committed=committed)
             for module in (conversation, generation, retrieval):
                 patch.setattr(module, "transaction", crashing.transaction)
-            patch.setattr(turns, "append_delta", crashing.append_delta)
-            try:
-                while steps:
-                    await steps[0]()
-                    del steps[0]
-            except Crash:
-                assert crashing.reached
-            crashed = crashing.reached
+            for owner_of, write in _ALONE:
+                patch.setattr(owner_of, write, crashing.alone(getattr(owner_of, write)))
+            crashed = await crashing.run(steps)
         for step in steps:  # as another worker does: from the step that was not completed
             await step()
 
@@ -110,4 +124,52 @@ async def test_a_crash_at_any_write_of_a_turn_leaves_one_whole_answer(
         async with engine.connect() as connection:
             query = select(func.count()).select_from(messages).where(messages.c.turn_id == ref.turn_id)
             assert await connection.scalar(query) == 2  # the question and one answer
-    assert at > 5
+    assert at > 6
+
+
+@pytest.mark.parametrize("committed", [True, False], ids=["after its commit", "before its commit"])
+async def test_a_crash_at_any_write_of_a_turn_that_knows_nothing_leaves_it_said_once(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    owner, bot = await a_bot(engine)
+    crashed, at = True, 0
+    while crashed:
+        at += 1
+        ref = await a_question(engine, owner, bot, content="How long does the warranty last?")
+        steps: list[Callable[[], Awaitable[object]]] = [
+            partial(step, engine, ref) for step in (load, retrieve, decline, persist)
+        ]
+        with monkeypatch.context() as patch:
+            crashing = CrashingAt(at, committed=committed)
+            for module in (conversation, retrieval):
+                patch.setattr(module, "transaction", crashing.transaction)
+            crashed = await crashing.run(steps)
+        for step in steps:
+            await step()
+
+        told = await events_of(engine, ref)
+        assert [kind for kind, _ in told] == ["turn.started", "turn.retrieved", "message.delta", "message.completed"]
+        answer = await answer_of(engine, ref)
+        assert (answer.content, answer.status, answer.model) == (NOTHING_FOUND, "complete", None), f"write {at}"
+        assert told[2][1] == {"text": NOTHING_FOUND}
+        assert (await turn_of(engine, ref)).status == "complete"
+    assert at == 5
+
+
+@pytest.mark.parametrize("committed", [True, False], ids=["after its commit", "before its commit"])
+async def test_a_crash_at_the_write_of_a_title_leaves_the_one_that_was_stored(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    ref = await a_question(engine, *await a_bot(engine), content="How long does the warranty last?")
+    await load(engine, ref, completes=True)
+    generator = ScriptedGenerator([ANSWER], completions=["First title", "Second title"])
+    step = titles.Titles(engine, generator, lambda: NOW).title
+    with monkeypatch.context() as patch:
+        patch.setattr(titles, "transaction", CrashingAt(1, committed=committed).transaction)
+        with pytest.raises(Crash):
+            await attempt(step, ref)
+    await attempt(step, ref, number=2)
+    async with engine.connect() as connection:
+        query = select(conversations.c.title).where(conversations.c.id == ref.conversation_id)
+        assert await connection.scalar(query) == ("First title" if committed else "Second title")
+    assert len(generator.completed) == (1 if committed else 2)

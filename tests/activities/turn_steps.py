@@ -16,7 +16,7 @@ from adapters.postgres.tables import messages, turn_events, turns
 from domain.conversation import TurnOutcome
 from domain.ids import answer_id
 from domain.ports import Embedder, Generator
-from domain.steps import LoadedHistory, Persisted, PersistTurn, Retrieved, TurnRef
+from domain.steps import Done, LoadedHistory, Persisted, PersistTurn, Retrieved, TurnRef
 from tests.fakes import ScriptedGenerator, WordEmbedder
 
 T = TypeVar("T")
@@ -34,8 +34,12 @@ async def attempt(step: Callable[[Any], Awaitable[T]], value: Any, *, number: in
     return await environment(attempt=number, run=run).run(step, value)
 
 
-async def load(engine: AsyncEngine, ref: TurnRef) -> LoadedHistory:
-    return await attempt(Conversation(engine, lambda: NOW).load_history, ref)
+async def load(engine: AsyncEngine, ref: TurnRef, *, completes: bool = False) -> LoadedHistory:
+    return await attempt(Conversation(engine, lambda: NOW, lambda _: completes).load_history, ref)
+
+
+async def decline(engine: AsyncEngine, ref: TurnRef, *, number: int = 1, run: str = "run-1") -> Done:
+    return await attempt(Conversation(engine, lambda: NOW, lambda _: False).decline, ref, number=number, run=run)
 
 
 async def retrieve(engine: AsyncEngine, ref: TurnRef, embedder: Embedder | None = None) -> Retrieved:
@@ -45,7 +49,7 @@ async def retrieve(engine: AsyncEngine, ref: TurnRef, embedder: Embedder | None 
 def generation(
     engine: AsyncEngine, generator: Generator | None = None, *, silence: timedelta = timedelta(seconds=20)
 ) -> Generation:
-    return Generation(engine, generator or ScriptedGenerator(["An answer."]), silence=silence)
+    return Generation(engine, generator or ScriptedGenerator(["An answer."]), lambda: NOW, silence=silence)
 
 
 async def persist(
@@ -56,7 +60,7 @@ async def persist(
     message: str | None = None,
 ) -> Persisted:
     end = PersistTurn(ref=ref, outcome=outcome, code=code, message=message)
-    return await attempt(Conversation(engine, lambda: NOW).persist, end)
+    return await attempt(Conversation(engine, lambda: NOW, lambda _: False).persist, end)
 
 
 async def answered(engine: AsyncEngine, ref: TurnRef, answer: str) -> None:

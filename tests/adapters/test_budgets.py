@@ -21,7 +21,7 @@ from adapters.postgres.engine import open_engine, transaction
 from adapters.settings import Settings
 from domain.budget import MINUTE, Budget, Limits
 from domain.errors import ProviderError, ProviderRateLimited
-from domain.ports import AnswerRequest, Finished
+from domain.ports import AnswerRequest, CompletionRequest, Finished
 from tests.gemini_double import GeminiDouble, rate_limited, running_double
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -326,18 +326,24 @@ async def test_the_models_that_a_process_opens_take_their_shares(engine: AsyncEn
         request = AnswerRequest(question="Why?", passages=[])
         events = [event async for event in models.generator.stream(request)]
         assert isinstance(events[-1], Finished)
+        assert models.generator.completes
+        short = CompletionRequest(system="", content="Why?")
+        await models.generator.complete(short)
+        with pytest.raises(ProviderRateLimited):
+            await models.generator.complete(short)
         double.script("generate", rate_limited("30s"))
+        clock.time += MINUTE
         with pytest.raises(ProviderRateLimited) as caught:
             [event async for event in models.generator.stream(request)]
         assert caught.value.retry_after == timedelta(seconds=30)
-    assert double.calls == {"embed": 2, "generate": 2}
+    assert double.calls == {"embed": 2, "generate": 2, "complete": 1}
     async with transaction(engine) as connection:
         found = {
             key.model: budget
             for key, budget in await budgets.recent(connection, now=clock.now(), within=MINUTE, limit=10)
         }
     assert set(found) == {"gemini-embedding-001", "gemini-2.5-flash"}
-    assert found["gemini-2.5-flash"].paused_until == START + timedelta(seconds=30)
+    assert found["gemini-2.5-flash"].paused_until == START + MINUTE + timedelta(seconds=30)
 
 
 async def test_the_local_model_has_no_budget(engine: AsyncEngine) -> None:

@@ -195,7 +195,7 @@ async def test_a_document_that_takes_too_long_is_stopped(
     assert await read(b"still alive", Format.TEXT) == [(None, "still alive")]
 
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only: it finds child processes in /proc")
 
 
 @linux
@@ -253,10 +253,13 @@ async def test_a_parser_that_crashes_gives_way_to_the_second_reader(
     task = asyncio.create_task(extractor.extract(job, ignore))
     zygote = await zygote_pid()
     [first] = await children_of(zygote)
-    # Without a pause in between: the second reader is not asked before the file is there.
+    # The first reader is stopped while the file takes the pipe's place, whole at once: neither finds anything else.
+    os.kill(first, signal.SIGSTOP)
+    whole = tmp_path / "whole"
+    whole.write_bytes(a_pdf(["Read by the second"]))
+    whole.replace(source)
     os.kill(first, signal.SIGSEGV)
-    source.unlink()
-    source.write_bytes(a_pdf(["Read by the second"]))
+    os.kill(first, signal.SIGCONT)
     await gone(first)
     assert await task == ExtractedText(1, len("Read by the second"))
 

@@ -3,23 +3,20 @@
 import asyncio
 import csv
 import json
-import os
 import re
 import unicodedata
 from pathlib import Path
-
-import pytest
 
 from adapters.extraction.extractor import SubprocessExtractor
 from domain.documents import Format
 from domain.errors import DomainError, EncryptedFile, InvalidInput, NoText, UnreadableText, UnsupportedFormat
 from domain.formats import HEAD_BYTES, TAIL_BYTES, detect
 from domain.ports import ExtractionJob, ExtractionLimits
+from tests.corpus import CORPUS, needs_corpus
 
-CORPUS = Path(os.environ.get("CHATSPHERE_CORPUS", Path(__file__).parents[2] / "../shared/data")).resolve()
 LIMITS = ExtractionLimits(memory_bytes=256 << 20, cpu_seconds=3, wall_seconds=15, pages=2000, output_bytes=16 << 20)
 
-pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason=f"CHATSPHERE_CORPUS: {CORPUS} is not there")
+pytestmark = needs_corpus()
 
 Outcome = list[str] | DomainError
 

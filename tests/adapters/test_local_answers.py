@@ -6,9 +6,10 @@ import pytest_asyncio
 from adapters.models.local_answers import LocalGenerator
 from adapters.models.local_embedding import LocalEmbedder
 from domain.citations import verify
+from domain.errors import ProviderRejected
 from domain.ids import ChunkId, DocumentId
 from domain.markers import MarkerFilter
-from domain.ports import AnswerRequest, Finished, TextDelta
+from domain.ports import AnswerRequest, CompletionRequest, Finished, TextDelta
 from domain.prompts import NOTHING_FOUND
 from domain.retrieval import Passage
 
@@ -105,3 +106,9 @@ async def test_a_title_above_a_sentence_helps_to_find_it_and_is_not_quoted(gener
 
     assert answer.startswith('The documents say: "The doors are open from nine')
     assert "Opening hours" not in answer
+
+
+async def test_what_only_quotes_says_so_and_writes_nothing(generator: LocalGenerator) -> None:
+    assert not generator.completes
+    with pytest.raises(ProviderRejected, match="Choose another provider"):
+        await generator.complete(CompletionRequest(system="Condense.", content="a question"))

@@ -1,8 +1,6 @@
 import asyncio
 import json
-import os
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import pytest
@@ -10,8 +8,8 @@ import pytest_asyncio
 
 from adapters.models import minilm_graph
 from adapters.models.local_embedding import LocalEmbedder
+from tests.corpus import CORPUS, needs_corpus
 
-CORPUS = Path(os.environ.get("CHATSPHERE_CORPUS", "../shared/data"))
 GOLDEN = CORPUS / "minilm_golden.json"
 OWN = Path(__file__).with_name("minilm_own.json")
 
@@ -21,7 +19,7 @@ async def embedder() -> LocalEmbedder:
     return LocalEmbedder(width=768)
 
 
-@pytest.mark.skipif(not GOLDEN.exists(), reason=f"{GOLDEN} is not here; set CHATSPHERE_CORPUS")
+@needs_corpus(GOLDEN.name)
 async def test_vectors_are_those_of_sentence_transformers(embedder: LocalEmbedder) -> None:
     items = json.loads(GOLDEN.read_text())["items"]
     texts = [item["text"] for item in items]
@@ -67,12 +65,11 @@ async def test_any_text_has_a_vector(embedder: LocalEmbedder, text: str) -> None
 
 async def test_the_event_loop_stays_free_while_documents_are_embedded(embedder: LocalEmbedder) -> None:
     work = asyncio.ensure_future(embedder.embed_documents(["some words " * 100] * 16))
-    turns, longest, last = 0, 0.0, perf_counter()
+    turns = 0
     while not work.done():
         await asyncio.sleep(0)
-        turns, longest, last = turns + 1, max(longest, perf_counter() - last), perf_counter()
-    assert turns > 10
-    assert longest < 1.0
+        turns += 1
+    assert turns > 100
     assert (await work).vectors.shape == (16, 768)
 
 

@@ -16,7 +16,9 @@ from domain.citations import verify
 from domain.ids import ChunkId, DocumentId
 from domain.ports import AnswerRequest, Finished, TextDelta
 from domain.retrieval import Passage
+from tests.anthropic_double import running_anthropic
 from tests.gemini_double import running_double
+from tests.openai_double import running_openai
 
 PASSAGE = Passage(
     marker=1,
@@ -31,14 +33,26 @@ PASSAGE = Passage(
 REQUEST = AnswerRequest(question="When does the library open?", passages=[PASSAGE])
 
 
-@pytest_asyncio.fixture(params=["local", "gemini"])
+async def settings_of(provider: str, stack: AsyncExitStack) -> Settings:
+    key = SecretStr("test-key")
+    match provider:
+        case "gemini":
+            url = (await stack.enter_async_context(running_double())).url
+            return Settings(provider="gemini", gemini_api_key=key, gemini_base_url=url)
+        case "openai":
+            url = (await stack.enter_async_context(running_openai())).url
+            return Settings(provider="openai", openai_api_key=key, openai_base_url=f"{url}/v1")
+        case "anthropic":
+            url = (await stack.enter_async_context(running_anthropic())).url
+            return Settings(provider="anthropic", anthropic_api_key=key, anthropic_base_url=url)
+        case _:
+            return Settings(provider="local")
+
+
+@pytest_asyncio.fixture(params=["local", "gemini", "openai", "anthropic"])
 async def models(request: pytest.FixtureRequest) -> AsyncIterator[Models]:
     async with AsyncExitStack() as stack:
-        settings = Settings(provider="local")
-        if request.param == "gemini":
-            double = await stack.enter_async_context(running_double())
-            settings = Settings(provider="gemini", gemini_api_key=SecretStr("test-key"), gemini_base_url=double.url)
-        yield await stack.enter_async_context(open_models(settings))
+        yield await stack.enter_async_context(open_models(await settings_of(request.param, stack)))
 
 
 async def test_vectors_have_the_deployments_width_and_length_one(models: Models) -> None:
@@ -104,4 +118,4 @@ async def test_an_answer_can_be_cancelled(models: Models) -> None:
 
 async def test_models_have_names(models: Models) -> None:
     assert "/" in models.embedder.model
-    assert models.generator.model
+    assert "/" in models.generator.model

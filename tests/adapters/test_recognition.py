@@ -225,7 +225,7 @@ def test_it_can_be_turned_off(gemini: GeminiRecognizer) -> None:
 
 
 def test_a_provider_that_reads_no_images_cannot_be_asked_to() -> None:
-    with pytest.raises(ValueError, match="needs CHATSPHERE_PROVIDER=gemini"):
+    with pytest.raises(ValueError, match="needs CHATSPHERE_GEMINI_API_KEY"):
         Settings(_env_file=None, ocr="provider")
 
 

@@ -11,10 +11,11 @@ from adapters.models.tesseract import TesseractRecognizer
 from domain.documents import Format
 from domain.errors import DomainError, InvalidInput, UnreadablePage
 from domain.ports import ExtractedText, ExtractionJob, RenderJob
-from tests.adapters.test_extraction_corpus import CORPUS, LIMITS, rows
+from tests.adapters.test_extraction_corpus import LIMITS, rows
+from tests.corpus import CORPUS, needs_corpus
 from tests.page_images import needs_tesseract
 
-pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason=f"CHATSPHERE_CORPUS: {CORPUS} is not there")
+pytestmark = needs_corpus()
 
 # What a person reads on the pages that have no usable text layer.
 SEEN = {

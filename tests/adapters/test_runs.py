@@ -1,11 +1,14 @@
-"""Cancelling runs on a real Temporal server."""
+"""Cancelling runs, and the Schedule, on a real Temporal server."""
 
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.client import ScheduleActionStartWorkflow
 
 from adapters.ids import new_id
-from adapters.temporal.runs import cancel_run, is_open
+from adapters.temporal.runs import cancel_run, ensure_housekeeping, is_open
+from domain.runs import HOUSEKEEPING_ID
+from domain.steps import HousekeepingTick
 from tests.servers import TemporalServer
 
 
@@ -35,3 +38,20 @@ async def test_a_run_that_never_was_takes_no_cancel(dev_server: TemporalServer) 
     client = await dev_server.client()
     assert not await cancel_run(client, f"run/{new_id()}", run_id=str(new_id()))
     assert not await cancel_run(client, f"run/{new_id()}", run_id=None)
+
+
+async def test_the_schedule_is_as_the_settings_say_and_stays_paused_where_a_person_paused_it(
+    dev_server: TemporalServer,
+) -> None:
+    client = await dev_server.client()
+    minute, hour = timedelta(minutes=1), timedelta(hours=1)
+    schedule = client.get_schedule_handle(HOUSEKEEPING_ID)
+    await ensure_housekeeping(client, every=hour, grace=minute)
+    await schedule.pause(note="The database moves.")
+    for every, grace in ((hour, hour), (minute, hour)):
+        await ensure_housekeeping(client, every=every, grace=grace)
+        present = (await schedule.describe()).schedule
+        assert isinstance(present.action, ScheduleActionStartWorkflow)
+        ticks = await client.data_converter.decode(present.action.args, [HousekeepingTick])
+        assert ([each.every for each in present.spec.intervals], ticks) == ([every], [HousekeepingTick(grace=grace)])
+        assert (present.state.paused, present.state.note) == (True, "The database moves.")

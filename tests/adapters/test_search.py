@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.ids import new_id
 from adapters.postgres.search import search
+from adapters.postgres.search_statements import SIZE
 from adapters.postgres.tables import documents
+from domain.filters import DocumentFilter
 from domain.ids import BotId, UserId
 from domain.retrieval import Hit, SearchMode
 from tests.builders import a_bot, a_ready_document
@@ -61,6 +64,16 @@ async def test_the_best_of_both_arms_comes_first_and_carries_what_each_thinks_of
     assert best.content == TEXTS[2]
     assert best.similarity == pytest.approx(1, abs=1e-3)
     assert best.coverage > 0.9
+
+
+async def test_words_that_no_chunk_has_count_as_words_that_are_missing(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    await a_ready_document(engine, owner, bot, TEXTS, EMBEDDER)
+    whole, half = [
+        (await find(engine, owner, bot, query, mode=SearchMode.KEYWORD))[0].coverage
+        for query in ("batteries excluded", "batteries excluded submarine periscope")
+    ]
+    assert 0 < half < 0.6 * whole
 
 
 async def test_a_documents_name_and_the_headings_above_a_chunk_find_it(engine: AsyncEngine) -> None:
@@ -155,3 +168,22 @@ async def test_a_vector_without_a_direction_scores_nothing_and_breaks_nothing(en
             connection, owner, bot, "", zero, embedding_model=EMBEDDER.model, mode=SearchMode.VECTOR, limit=2
         )
     assert [(hit.score, hit.similarity) for hit in hits] == [(0, None), (0, None)]
+
+
+async def test_a_filter_by_metadata_is_looked_up_and_the_bots_other_documents_are_not_read(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    row = {
+        "owner_id": owner, "bot_id": bot, "name": "a.txt", "source_type": "file", "content_type": "text/plain",
+        "size_bytes": 1, "status": "ready", "embedding_model": EMBEDDER.model,
+    }  # fmt: skip
+    rows = [{**row, "id": (at := new_id()), "sha256": at.hex, "current_ingestion_id": at, "active_ingestion_id": at,
+             "metadata": {"number": number}} for number in range(2_000)]  # fmt: skip
+    within = DocumentFilter.model_validate({"metadata": {"number": 7}})
+    scope = {"owner": owner, "bot": bot, "model": EMBEDDER.model, "documents": None, "metadata": within.metadata_path(),
+             "created_after": None, "created_before": None}  # fmt: skip
+    async with engine.connect() as connection:
+        await connection.execute(insert(documents), rows)
+        await connection.execute(text("ANALYZE documents"))
+        # Every statement of a search asks in the same words which documents may answer; this one asks nothing else.
+        plan = "\n".join((await connection.execute(text(f"EXPLAIN {SIZE.text}"), scope)).scalars())
+    assert "Bitmap Index Scan on ix_documents_metadata" in plan, plan

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,14 @@ from temporalio.client import Client
 from adapters.blobs import FolderBlobStore
 from adapters.clock import now
 from adapters.extraction.extractor import SubprocessExtractor
+from adapters.postgres.feeds import Feeds
 from adapters.postgres.notifications import Notifications
 from adapters.settings import Settings
 from adapters.telemetry import Telemetry
 from adapters.temporal.client import ensure_search_attributes
 from adapters.web.fetcher import WebFetcher
 from adapters.wiring import Adapters, fetch_limits
+from api import turn_stop
 from api.main import create_app
 from api.security import issue_access_token
 from domain.ids import UserId
@@ -65,6 +68,12 @@ async def temporal(api_server: TemporalServer) -> Client:
     return client
 
 
+@pytest.fixture(autouse=True)
+def patient_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine under load takes its time to stop a turn."""
+    monkeypatch.setattr(turn_stop, "WAIT", timedelta(seconds=60))
+
+
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> Settings:
     return Settings(
@@ -91,6 +100,7 @@ async def adapters(settings: Settings, engine: AsyncEngine, temporal: Client) ->
         extractor=SubprocessExtractor(),
         fetcher=fetcher,
         notifications=notifications,
+        feeds=Feeds(engine),
         telemetry=Telemetry(),
     )
     await fetcher.aclose()

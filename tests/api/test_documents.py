@@ -291,7 +291,7 @@ async def test_a_watcher_sees_the_state_each_change_and_the_end(
     events = watch(adapters, owner.id, DocumentId(UUID(document["id"])))
 
     async def following() -> tuple[str, dict[str, Any]]:
-        event = await asyncio.wait_for(anext(events), 10)
+        event = await asyncio.wait_for(anext(events), 60)
         return str(event.event), json.loads(str(event.data))
 
     assert (await following())[0] == "document.progress"

@@ -100,7 +100,7 @@ async def an_upload(owner: Caller, content: bytes) -> str:
 async def reached(owner: Caller, adapters: Adapters, path: str, status: str) -> dict[str, Any]:
     """Watch the document until it stands so, then look at it."""
     document = DocumentId(UUID(path.rsplit("/", 1)[1]))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         async for event in watch(adapters, owner.id, document):
             if event.event == f"document.{status}":
                 break
@@ -222,7 +222,7 @@ async def test_a_step_that_is_tried_again_shows_why_how_often_and_when_next(
 
 async def waiting(owner: Caller, path: str, *, attempt: int) -> dict[str, Any]:
     """The flight record as soon as this attempt is the next one."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             flight: dict[str, Any] = (await owner.http.get(f"{path}/ingestion")).json()
             if flight["next_retry_at"] and flight["pending"][0]["attempt"] == attempt:

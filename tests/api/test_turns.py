@@ -17,9 +17,10 @@ from adapters.postgres.tables import messages, turn_events, turns
 from adapters.postgres.turns import begin
 from adapters.temporal.client import ensure_search_attributes
 from adapters.wiring import Adapters
-from api.routes import conversations as routes
-from api.routes import turns as turn_routes
+from api import turn_stop
+from api.routes import messages as routes
 from domain.errors import SafetyBlocked
+from domain.ids import chunk_id
 from domain.runs import turn_run
 from tests.activities.turn_steps import answered
 from tests.api.conftest import Caller
@@ -67,6 +68,24 @@ async def test_a_message_waits_for_its_answer(owner: Caller, adapters: Adapters,
     )  # fmt: skip
 
 
+async def test_a_quotation_across_two_chunks_is_found_in_the_first_and_what_follows_it(
+    owner: Caller, adapters: Adapters, engine: AsyncEngine
+) -> None:
+    _, bot = await a_bot(engine, owner.id)
+    _, ingestion = await a_ready_document(
+        engine, owner.id, bot, ["The warranty of the lamp", "lasts two years. Keep the receipt."], WordEmbedder()
+    )
+    url = f"/api/v1/conversations/{await a_conversation(engine, owner.id, bot)}/messages"
+    async with answering(adapters, ['It says "warranty of the lamp lasts two years" [1].']):
+        response = await owner.http.post(url, json={"content": "How long does the warranty of the lamp last?"})
+    (citation,) = response.json()["citations"]
+    assert citation["chunk_id"] == str(chunk_id(ingestion, 0))
+    chunk = (await owner.http.get(f"/api/v1/chunks/{citation['chunk_id']}")).json()
+    start, end = (citation[at] - chunk["char_start"] for at in ("char_start", "char_end"))
+    assert start < len(chunk["content"]) < end
+    assert (chunk["content"] + chunk["after"])[start:end] == citation["quote"]
+
+
 @pytest.mark.parametrize("how", [{"json": {"stream": True}}, {"headers": {"Accept": "text/event-stream"}}])
 async def test_a_message_streams_its_answer(
     owner: Caller, adapters: Adapters, url: str, how: dict[str, dict[str, Any]]
@@ -84,6 +103,28 @@ async def test_a_message_streams_its_answer(
     assert "".join(data["text"] for _, type_, data in seen if type_ == "message.delta") == final["content"]
     assert (await owner.http.get(url)).json()["data"][0] == final
     assert seen[1][2]["citations"][0]["quote"] == WARRANTY
+
+
+async def test_a_question_that_nothing_answers_is_answered_in_the_bots_own_words_without_a_model(
+    owner: Caller, adapters: Adapters, engine: AsyncEngine
+) -> None:
+    said = "Not in our handbook. Ask the desk."
+    _, bot = await a_bot(engine, owner.id, configuration={"unknown_answer": said, "retrieval": {"mode": "keyword"}})
+    await a_ready_document(engine, owner.id, bot, [WARRANTY], WordEmbedder())
+    url = f"/api/v1/conversations/{await a_conversation(engine, owner.id, bot)}/messages"
+    async with answering(adapters, ["Two years."]) as generator:
+        response = await owner.http.post(url, json={"content": "How high is Mount Everest?", "stream": True})
+        seen = await all_events(response)
+        known = (await owner.http.post(url, json={"content": "Are batteries excluded?"})).json()
+    assert [type_ for _, type_, _ in seen] == ["turn.started", "turn.retrieved", "message.delta", "message.completed"]
+    retrieved, delta, final = (data for _, _, data in seen[1:])
+    assert retrieved["unknown"]
+    assert (delta["text"], final["message"]["content"]) == (said, said)
+    message = (await owner.http.get(url, params={"order": "asc"})).json()["data"][1]
+    assert message == final["message"]
+    assert (message["status"], message["citations"], message["model"]) == ("complete", [], None)
+    assert message["usage"] == {"input_tokens": 0, "output_tokens": 0}
+    assert (known["content"], len(generator.requests)) == ("Two years.", 1)
 
 
 async def test_a_message_may_be_left_to_itself(owner: Caller, adapters: Adapters, url: str) -> None:
@@ -175,7 +216,7 @@ async def test_a_stop_keeps_what_was_shown(owner: Caller, app: FastAPI, adapters
                 turn = response.headers["Location"]
                 stopped = (await http.post(f"{turn}/cancel")).json()
         again = await http.post(f"{turn}/cancel")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await generator.closed.wait()
     assert stopped is not None
     assert (type_, data["message"]) == ("turn.cancelled", stopped["answer"])
@@ -200,7 +241,7 @@ async def test_a_stop_of_a_turn_that_nobody_took_up_ends_it(owner: Caller, engin
 async def test_a_stop_of_a_turn_whose_run_was_terminated_ends_it(
     owner: Caller, adapters: Adapters, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn_routes, "_WAIT", timedelta(seconds=0.1))
+    monkeypatch.setattr(turn_stop, "WAIT", timedelta(seconds=0.1))
     _, bot = await a_bot(engine, owner.id)
     ref = await a_question(engine, owner.id, bot)
     id_ = turn_run(ref.conversation_id)
@@ -245,6 +286,21 @@ async def test_a_turn_that_ended_is_told_from_any_point_and_a_spent_cursor_ends_
         assert await all_events(await owner.http.get(feed, params={"after": after})) == whole[after:]
     assert await all_events(await owner.http.get(feed, params={"after": len(whole)})) == []
     assert (await owner.http.get(feed, headers={"Last-Event-ID": "soon"})).status_code == 422
+
+
+async def test_a_sequence_that_no_event_has_had_is_refused_and_not_waited_for(
+    owner: Caller, engine: AsyncEngine
+) -> None:
+    _, bot = await a_bot(engine, owner.id)
+    ref = await a_question(engine, owner.id, bot)
+    feed = f"/api/v1/turns/{ref.turn_id}/events"
+    waiting = await owner.http.get(feed, headers={"Last-Event-ID": "1"})
+    await answered(engine, ref, "Two years.")
+    last = (await all_events(await owner.http.get(feed)))[-1][0]
+    ended = await owner.http.get(feed, params={"after": last + 1})
+    for response, param in ((waiting, "last-event-id"), (ended, "after")):
+        error = response.json()["error"]
+        assert (response.status_code, error["code"], error["param"]) == (422, "invalid_cursor", param)
 
 
 async def test_a_turn_whose_events_have_expired_still_tells_its_end(owner: Caller, engine: AsyncEngine) -> None:

@@ -27,6 +27,13 @@ async def answering(adapters: Adapters, *scripts: list[Piece]) -> AsyncIterator[
     """Serve turns with a generator that plays these scripts."""
     assert isinstance(adapters.generator, ScriptedGenerator)
     adapters.generator.scripts = list(scripts)
+    async with serving(adapters):
+        yield adapters.generator
+
+
+@asynccontextmanager
+async def serving(adapters: Adapters) -> AsyncIterator[None]:
+    """Serve turns."""
     async with AsyncExitStack() as stack:
         for queue in (Queue.CHAT, Queue.MODELS):
             worker = Worker(
@@ -39,7 +46,7 @@ async def answering(adapters: Adapters, *scripts: list[Piece]) -> AsyncIterator[
                 **worker_options(adapters.settings, queue),
             )
             await stack.enter_async_context(worker)
-        yield adapters.generator
+        yield
 
 
 @asynccontextmanager
@@ -48,13 +55,15 @@ async def listening(app: FastAPI, headers: dict[str, str]) -> AsyncIterator[Asyn
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, lifespan="off", log_config=None))
     serving = asyncio.create_task(server._serve())
-    async with AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as http:
-        async with asyncio.timeout(10):
-            while not server.started:  # noqa: ASYNC110  (a flag of uvicorn)
-                await asyncio.sleep(0.01)
-        yield http
-    server.should_exit = True
-    await serving
+    try:
+        async with AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as http:
+            async with asyncio.timeout(60):
+                while not server.started:  # noqa: ASYNC110  (a flag of uvicorn)
+                    await asyncio.sleep(0.01)
+            yield http
+    finally:
+        server.should_exit = True
+        await serving
 
 
 async def events(response: Response) -> AsyncIterator[tuple[int, str, dict[str, Any]]]:

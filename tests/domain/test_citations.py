@@ -27,6 +27,18 @@ def a_passage(content: str, *, marker: int = 1) -> Passage:
     )
 
 
+def test_a_citation_tells_where_its_quotation_stands_in_the_documents_text() -> None:
+    passage = replace(a_passage("Leave is thirty days. Ask in time."), char_start=1000)
+    (citation,) = verify('It is "thirty days" [1].', [passage])
+    assert (citation.char_start, citation.char_end) == (1009, 1020)
+    assert passage.content[9:20] == citation.quote
+
+
+def test_a_passage_of_unknown_place_gives_a_citation_without_a_span() -> None:
+    (citation,) = verify('It is "thirty days" [1].', [a_passage("Leave is thirty days.")])
+    assert (citation.char_start, citation.char_end) == (None, None)
+
+
 def filtered(text: str, known: frozenset[int] = frozenset({1, 2})) -> str:
     markers = MarkerFilter(known)
     return markers.feed(text) + markers.finish()
@@ -194,19 +206,23 @@ def test_a_citation_names_the_page_that_its_quotation_stands_on() -> None:
     assert [citation.page for citation in verify(answer, [passage])] == [7, 8, 9]
 
 
+_FOXES = "The quick brown fox jumps over the lazy dog. "
+
+
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "content"),
     [
-        ('"a' * 40 + '" [1] ') * 100,
-        "[1]" * 3000,
-        "It is so [1][2]. " * 500,
-        ("“" * 300 + "x” [1] ") * 30,
-        "." * 1900 + "a [1]" * 50,
+        (('"a' * 40 + '" [1] ') * 100, _FOXES * 20),
+        ("[1]" * 3000, _FOXES * 20),
+        ("It is so [1][2]. " * 500, _FOXES * 20),
+        (("“" * 300 + "x” [1] ") * 30, _FOXES * 20),
+        ("." * 1900 + "a [1]" * 50, _FOXES * 20),
+        ("".join(f"a{number} [1]. " for number in range(200)), "a. " * 30_000),
+        ("".join(f'"{"a" * number}" [1] ' for number in range(1, 100)), "a" * 100_000),
     ],
-    ids=["quotation marks", "markers", "claims", "opened", "dots"],
+    ids=["quotation marks", "markers", "claims", "opened", "dots", "sentences", "one word"],
 )
-def test_an_answer_that_was_made_to_be_slow_is_checked_soon(answer: str) -> None:
-    content = "The quick brown fox jumps over the lazy dog. " * 20
+def test_an_answer_that_was_made_to_be_slow_is_checked_soon(answer: str, content: str) -> None:
     began = process_time()
     verify(answer, [a_passage(content), a_passage(content, marker=2)])
     assert process_time() - began < 5  # minutes, without bounds

@@ -1,6 +1,9 @@
+# ruff: noqa: RUF001  (punctuation of scripts without spaces)
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from domain.links import REMOVED, LinkFilter, urls_of
 
@@ -58,6 +61,63 @@ def test_a_target_that_is_no_known_url_is_no_link(answer: str) -> None:
     assert "](" not in filtered(answer)
 
 
+@pytest.mark.parametrize("script", ["javascript:go", "data:text/html,x", "VBScript:go", "file:///etc/passwd", "blob:x"])
+def test_a_script_is_no_link_even_where_a_source_holds_it(script: str) -> None:
+    links = LinkFilter([f"Press {script} or [here]({script})."])
+    assert script not in links.feed(f"Press {script} or [here]({script}).") + links.finish()
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        ("保修期为两年[1]，自购买", "保修期为两年[1]，自购买"),
+        ("价格为3.5元（见[2]）。电", "价格为3.5元（见[2]）。电"),
+        ("见https://library.example/hours?day=all，九点", "见https://library.example/hours?day=all ，九点"),
+        ("见https://evil.example/hours，九点", f"见https {REMOVED}，九点"),
+    ],
+)
+def test_text_without_spaces_is_shown_as_it_comes(answer: str, shown: str) -> None:
+    assert LinkFilter([SOURCE]).feed(answer) == shown
+
+
+def test_a_sentence_of_a_script_without_spaces_is_no_part_of_the_address_before_it() -> None:
+    links = LinkFilter(["详见https://library.example/hours，九点开门。"])
+    assert links.feed("[时间](https://library.example/hours) ") == "[时间](https://library.example/hours) "
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "数https://library.example/。evil.example",
+        "https://library.example/&#xff0c;evil.example/数",
+        "https://。evil.example/数",
+        "[1]数[x](//evil.example)",
+        "数[1](//evil.example/数)",
+        "数.www.evil.example",
+        "3.5数&#104;ttps://evil.example",
+        "3.5数ht\u200btps://evil.example",
+        "数!\\[数](https://evil.example)",
+    ],
+)
+def test_what_a_script_without_spaces_stands_around_is_no_link_either(answer: str) -> None:
+    addresses = [token.attrs["href"] for token in _rendered(filtered(answer)) if token.type == "link_open"]
+    assert addresses in ([], ["https://library.example/"])
+    assert not urls_of(filtered(answer)) - {"https://library.example/"}
+
+
+def _rendered(text: str) -> list[Token]:
+    blocks = MarkdownIt("commonmark", {"html": True}).parse(text)
+    return [token for block in blocks for token in block.children or ()]
+
+
+def test_a_text_that_was_made_to_be_slow_is_not() -> None:
+    assert filtered("." + "a" * 50_000) == "." + "a" * 50_000
+
+
+def test_what_follows_a_link_stays_where_it_is_taken_out() -> None:
+    assert filtered("(See https://evil.example/hours).") == f"(See https {REMOVED})."
+
+
 def test_a_word_is_shown_before_the_next_one_comes() -> None:
     assert LinkFilter([]).feed("First") == "First"
 
@@ -70,11 +130,11 @@ def test_a_tag_becomes_text() -> None:
     assert filtered("<img src=x onerror=y><script>") == "< img src=x onerror=y>< script>"
 
 
-@given(st.text(alphabet="ht:/[]()!<>&\\. \nw数a\u200b", max_size=60), st.integers(0, 60))
+@given(st.text(alphabet="ht:/[]()!<>&\\. \nw数，a1\u200b", max_size=60), st.integers(0, 60))
 def test_the_output_does_not_depend_on_where_the_stream_was_cut(answer: str, at: int) -> None:
     assert filtered(answer[:at], answer[at:]) == filtered(answer)
 
 
-@given(st.text(alphabet="ht:/[]()!<>. \nwa", max_size=60))
+@given(st.text(alphabet="ht:/[]()!<>. \nwa数，1", max_size=60))
 def test_no_unknown_url_survives(answer: str) -> None:
     assert urls_of(filtered(answer)) <= urls_of(SOURCE)

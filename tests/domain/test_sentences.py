@@ -76,3 +76,8 @@ def test_every_character_but_white_space_is_in_one_span_and_order_holds(text: st
     assert "".join("".join(text[start:end].split()) for start, end in spans) == "".join(text.split())
     assert all(stop <= start for (_, stop), (start, _) in pairwise(spans))
     assert all(text[start:end] == text[start:end].strip() != "" for start, end in spans)
+
+
+def test_white_space_of_any_length_ends_one_sentence() -> None:
+    # Hours, where each character of it is a place to begin.
+    assert sentences(f"One.{' ' * 200_000}Two.\n{' ' * 200_000}\nThree.") == ["One.", "Two.", "Three."]

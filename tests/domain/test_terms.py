@@ -40,6 +40,22 @@ def test_a_question_finds_what_a_person_would_call_the_same_word(question: str, 
     assert not found_by(question, "Zyx zyx.")
 
 
+def test_a_question_is_taken_apart_into_words_of_which_each_may_stand_for_several_terms() -> None:
+    words = terms.words_of_question("What is the FY2018 warranty of the warranty?", {"english", "german"})
+    assert len(words) == 2
+    assert len(words[0]) > 1
+    assert terms.of_question("What is the FY2018 warranty of the warranty?", {"english", "german"}) == [
+        term for word in words for term in word
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("", 0.0), ("?!", 0.0), ("warranty", 0.0), ("保修期", 1.0), ("FY 保修", 0.5)]
+)
+def test_the_share_of_scripts_without_spaces_is_told(text: str, share: float) -> None:
+    assert terms.unspaced(text) == share
+
+
 def test_a_chunk_is_found_by_its_documents_name_and_the_headings_above_it() -> None:
     assert found_by("Acme", "Revenue grew.", name="Acme_2018_10-K.pdf")
     assert found_by("returns", "Within a month.", headings=("Terms", "Returns and refunds"))

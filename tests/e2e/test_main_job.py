@@ -2,30 +2,33 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHistory
 
+from tests.corpus import CORPUS, needs_corpus
+from tests.openai_double import running_openai
 from tests.person import FINAL, Person, shown
 from tests.processes import Deployment, deployment
-from tests.servers import ROOT
 
-CORPUS = Path(os.environ.get("CHATSPHERE_CORPUS", ROOT.parent / "shared" / "data"))
 PDF = CORPUS / "pdf_ok" / "sample-files__pdflatex-4-pages.pdf"
 QUESTION = "Is there a difference between this text and some nonsense?"
 SNIPPET, PAGE = "Is there a difference between this", 2
 
-pytestmark = pytest.mark.skipif(not PDF.exists(), reason=f"CHATSPHERE_CORPUS: {PDF} is not there")
+pytestmark = needs_corpus(f"pdf_ok/{PDF.name}")
 
 
-@pytest_asyncio.fixture(scope="module", params=["gemini", "local"])
+@pytest_asyncio.fixture(scope="module", params=["gemini", "openai", "local"])
 async def deployed(request: pytest.FixtureRequest) -> AsyncIterator[Deployment]:
-    """One deployment a provider."""
-    async with deployment(provider=request.param) as deployed:
+    """One deployment a provider that embeds and answers."""
+    async with (
+        running_openai() as openai,
+        deployment(provider=request.param, OPENAI_API_KEY="key", OPENAI_BASE_URL=f"{openai.url}/v1") as deployed,
+    ):
         yield deployed
 
 
@@ -39,7 +42,7 @@ async def person(deployed: Deployment) -> AsyncIterator[Person]:
 async def document(person: Person) -> str:
     """The PDF, uploaded and watched until it is ready."""
     document = await person.upload("four-pages.pdf", PDF.read_bytes(), "application/pdf")
-    async with asyncio.timeout(60), person.watches(document) as events:
+    async with asyncio.timeout(120), person.watches(document) as events:
         seen = [sent.data async for sent in events]
     assert seen[-1]["status"] == "ready", seen[-1]
     return document
@@ -50,14 +53,17 @@ def squeezed(text: str) -> str:
 
 
 async def check_citations(person: Person, document: str, message: dict[str, Any]) -> None:
-    """Each citation names a chunk of the document, and quotes what is in it."""
+    """Each citation names a chunk of the document, and quotes what stands at its place there."""
     chunks = {chunk["id"]: chunk for chunk in await person.chunks(document)}
     assert message["citations"]
     for citation in message["citations"]:
         chunk = chunks[citation["chunk_id"]]
         assert citation["document_id"] == document
         assert citation["document_name"] == "four-pages.pdf"
-        assert squeezed(citation["quote"]) in squeezed(chunk["content"])
+        shown = await person.get(f"/chunks/{chunk['id']}")
+        start, end = (citation[at] - shown["char_start"] for at in ("char_start", "char_end"))
+        assert 0 <= start < len(shown["content"])
+        assert (shown["content"] + shown["after"])[start:end] == citation["quote"]
         assert chunk["page_from"] <= citation["page"] <= chunk["page_to"]
         assert f"[{citation['marker']}]" in message["content"]
 
@@ -87,7 +93,7 @@ async def test_an_answer_that_was_waited_for_cites_what_is_there(person: Person,
 
 async def test_a_streamed_answer_is_the_stored_one_and_resumes_anywhere(person: Person, document: str) -> None:
     conversation = await person.conversation()
-    async with asyncio.timeout(60), person.asks(conversation, QUESTION) as stream:
+    async with asyncio.timeout(120), person.asks(conversation, QUESTION) as stream:
         events = [sent async for sent in stream]
     kinds = [sent.event for sent in events]
     assert kinds[:2] == ["turn.started", "turn.retrieved"]
@@ -100,7 +106,7 @@ async def test_a_streamed_answer_is_the_stored_one_and_resumes_anywhere(person: 
     assert [one["role"] for one in stored] == ["user", "assistant"]
     assert stored[1]["content"] == message["content"]
     for cut in (0, 1, len(events) // 2, len(events) - 1):
-        async with asyncio.timeout(60), person.resumes(message["turn_id"], cut) as stream:
+        async with asyncio.timeout(120), person.resumes(message["turn_id"], cut) as stream:
             again = [sent async for sent in stream]
         assert again == events[cut:]
         assert again[-1].event in FINAL
@@ -118,16 +124,31 @@ async def test_the_same_bytes_again_are_the_same_document(person: Person, docume
     assert (response.status_code, response.json()["id"]) == (200, document)
 
 
+def in_time(history: WorkflowHistory) -> list[HistoryEvent]:
+    """Give its events without the tasks that a busy worker did not take up in time: the server handed these on anew."""
+    lost = {
+        event.workflow_task_timed_out_event_attributes.scheduled_event_id
+        for event in history.events
+        if event.HasField("workflow_task_timed_out_event_attributes")
+    }
+    return [
+        event
+        for event in history.events
+        if event.event_id not in lost and not event.HasField("workflow_task_timed_out_event_attributes")
+    ]
+
+
 async def test_histories_hold_no_content_and_stay_small(deployed: Deployment, person: Person, document: str) -> None:
     client = await deployed.client()
     chunks = await person.chunks(document)
-    bounds = {"IngestDocument": (40, 8192), "AnswerTurn": (20, 5120)}
+    bounds = {"IngestDocument": (40, 8192), "AnswerTurn": (26, 6144)}  # five more where the turn gives the title
     checked = set()
     async for run in client.list_workflows("WorkflowType IN ('IngestDocument', 'AnswerTurn')"):
         history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
-        events, size = bounds[run.workflow_type]
-        assert len(history.events) <= events
-        assert sum(event.ByteSize() for event in history.events) <= size
+        most, size = bounds[run.workflow_type]
+        events = in_time(history)
+        assert len(events) <= most
+        assert sum(event.ByteSize() for event in events) <= size
         raw = json.dumps(history.to_json_dict())
         assert QUESTION not in raw
         assert not [chunk for chunk in chunks if chunk["content"][:40] in raw]

@@ -1,5 +1,8 @@
 """The servers that all other tests stand on."""
 
+import itertools
+import socket
+
 import asyncpg
 import pytest
 from sqlalchemy import text
@@ -7,8 +10,31 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.testing import WorkflowEnvironment
 
+from adapters.embedded.ports import is_taken
 from adapters.temporal.client import OWNER_ID
-from tests.servers import PostgresServer, TemporalServer, postgres_server
+from tests import servers
+from tests.servers import PostgresServer, TemporalServer, free_port, postgres_server
+
+
+def ports_of(monkeypatch: pytest.MonkeyPatch, worker: str) -> set[int]:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+    return set(itertools.islice(servers._own_ports(), 5_000))
+
+
+def test_no_two_processes_of_a_suite_give_the_same_port_nor_the_kernel_one_of_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = ports_of(monkeypatch, "gw0"), ports_of(monkeypatch, "gw1")
+    assert not first & second
+    with socket.create_server(("127.0.0.1", 0)) as picked:
+        assert picked.getsockname()[1] > max(first | second)
+
+
+def test_a_port_is_free_and_is_given_once() -> None:
+    given = [free_port() for _ in range(100)]
+    assert len(set(given)) == len(given)
+    with socket.create_server(("127.0.0.1", given[-1])):
+        assert is_taken(given[-1])
 
 
 async def test_a_fresh_database_has_the_schema_and_the_vector_extension(engine: AsyncEngine) -> None:

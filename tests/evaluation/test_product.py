@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+from domain.grounding import THRESHOLD
 from evaluation.__main__ import evaluate, table
+from evaluation.grounding import Asked
 
 
 async def test_a_small_set_goes_through_the_product(tmp_path: Path) -> None:
@@ -14,8 +16,12 @@ async def test_a_small_set_goes_through_the_product(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "How long is the warranty?"}))
     (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\tw\t1\n")
-    scores = await evaluate([tmp_path])
-    assert {mode: metrics.ndcg_10 for mode, metrics in scores[tmp_path.name].items()} == {
+    found = await evaluate([tmp_path])
+    assert {mode: metrics.ndcg_10 for mode, metrics in found.retrieval[tmp_path.name].items()} == {
         "keyword": 1, "vector": 1, "hybrid": 1,
     }  # fmt: skip
-    assert "+0.000" in table(scores)
+    assert "+0.000" in table(found.retrieval)
+    assert found.passages[tmp_path.name]["as ranked"].recall == 1
+    assert found.passages[f"{tmp_path.name}, twice"]["both, as is the default"].recall == 1
+    hybrid = found.grounding[tmp_path.name]["hybrid"].at(THRESHOLD)
+    assert (hybrid.refused, hybrid.answered, hybrid.answered_apart) == (Asked(1, 0.0), Asked(0, 0.0), Asked(1, 0.0))

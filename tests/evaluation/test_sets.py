@@ -29,6 +29,26 @@ def test_a_set_is_read_without_empty_documents_and_questions_that_nothing_answer
     assert [(query.id, query.grades) for query in given.queries] == [("q1", {"d1": 2, "d2": 0})]
 
 
+def test_questions_whose_answers_are_not_in_the_corpus_are_left_out(tmp_path: Path) -> None:
+    given = read_set(a_set(tmp_path / "tools", "q1\td1\t1\nq2\td3\t1\nq2\tgone\t1\n"))
+    assert [query.id for query in given.queries] == ["q1"], "d3 has no text"
+
+
+def test_judgements_are_found_where_beir_puts_them(tmp_path: Path) -> None:
+    folder = a_set(tmp_path / "tools")
+    (folder / "qrels").mkdir()
+    (folder / "qrels.tsv").rename(folder / "qrels" / "test.tsv")
+    assert read_set(folder).queries[0].grades == {"d1": 2, "d2": 0}
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"_id": "d1"}', '{"_id": "d1", "text": null}'])
+def test_rows_that_are_none_are_named(tmp_path: Path, line: str) -> None:
+    folder = a_set(tmp_path / "tools")
+    (folder / "corpus.jsonl").write_text(f"\n{line}\n")
+    with pytest.raises(ValueError, match=r"corpus\.jsonl:2: a JSON object"):
+        read_set(folder)
+
+
 def test_trecs_four_columns_are_read_too(tmp_path: Path) -> None:
     given = read_set(a_set(tmp_path / "tools", "q1\t0\td1\t1\n"))
     assert given.queries[0].grades == {"d1": 1}

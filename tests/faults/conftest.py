@@ -3,11 +3,9 @@
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres.engine import open_engine
-from adapters.postgres.tables import provider_budgets
 from tests.gemini_double import GeminiDouble
 from tests.person import Person
 from tests.processes import Api, Deployment, Worker, deployment
@@ -22,11 +20,10 @@ async def deployed() -> AsyncIterator[Deployment]:
 
 
 @pytest_asyncio.fixture
-async def double(deployed: Deployment, rows: AsyncEngine) -> GeminiDouble:
+async def double(deployed: Deployment) -> GeminiDouble:
     """A provider that is well, and of whose refusals to other tests nobody knows any more."""
     deployed.double.reset()
-    async with rows.begin() as connection:
-        await connection.execute(delete(provider_budgets))
+    await deployed.forget_refusals()
     return deployed.double
 
 

@@ -65,7 +65,7 @@ async def test_a_crawl_goes_on_where_the_killed_worker_stopped_and_every_page_be
     documents = await person.all(f"/bots/{person.bot}/documents")
     assert sorted(one["source_url"].removeprefix(site.url) for one in documents) == sorted(["/docs/", *names])
     for one in documents:
-        assert (await person.ready(one["id"], seconds=120))["version"] == 1
+        assert (await person.ready(one["id"]))["version"] == 1
     found = await person.post(f"/bots/{person.bot}/search", json={"query": "index of all pages", "limit": 3})
     assert found["data"]
 

@@ -27,7 +27,7 @@ async def test_an_import_goes_on_where_the_killed_worker_stopped(
     files = [("files", (f"{number}.txt", note(number), "text/plain")) for number in range(FILES)]
     started = await person.post(f"/bots/{person.bot}/imports", files=files)
     await asyncio.wait_for(double.reached.wait(), 60)
-    async with rows.connect() as connection, asyncio.timeout(60):
+    async with rows.connect() as connection, asyncio.timeout(120):
         query = select(chunks.c.content).join(documents, documents.c.id == chunks.c.document_id)
         mine = query.where(documents.c.import_id == started["id"])
         while len(stored := set((await connection.execute(mine)).scalars())) < 64:
@@ -38,7 +38,7 @@ async def test_an_import_goes_on_where_the_killed_worker_stopped(
     await deployed.worker()
 
     assert policy.EMBED.heartbeat is not None
-    seconds = policy.EMBED.heartbeat.total_seconds() + 90
+    seconds = policy.EMBED.heartbeat.total_seconds() + 120
     async with asyncio.timeout(seconds), person.watches_import(started["id"]) as events:
         seen = [sent.data async for sent in events]
     assert (seen[-1]["status"], seen[-1]["counts"]["ready"]) == ("complete", FILES), seen[-1]

@@ -23,8 +23,8 @@ async def test_an_ingestion_goes_on_where_the_killed_worker_stopped(
 ) -> None:
     double.script("embed", *[fine()] * STORED, *[stalled()] * IN_FLIGHT)
     document = await person.upload("keys.txt", manuscript("Killed"))
-    await asyncio.wait_for(double.reached.wait(), 30)
-    await person.until(document, lambda now: now["progress"]["chunks_done"] >= STORED * BATCH, seconds=30)
+    await asyncio.wait_for(double.reached.wait(), 60)
+    await person.until(document, lambda now: now["progress"]["chunks_done"] >= STORED * BATCH)
     await worker.kill()
     async with rows.connect() as connection:
         query = select(chunks.c.content).where(chunks.c.document_id == document)
@@ -34,7 +34,7 @@ async def test_an_ingestion_goes_on_where_the_killed_worker_stopped(
     await deployed.worker()
 
     assert policy.EMBED.heartbeat is not None
-    seen = await person.ready(document, seconds=policy.EMBED.heartbeat.total_seconds() + 60)
+    seen = await person.ready(document, seconds=policy.EMBED.heartbeat.total_seconds() + 120)
     published = await person.chunks(document)
     assert [chunk["ordinal"] for chunk in published] == list(range(seen["chunk_count"]))
     assert seen["progress"]["chunks_total"] == seen["chunk_count"] > STORED * BATCH
@@ -52,13 +52,14 @@ async def test_an_answer_starts_again_in_sight_of_the_client(
     double.answer = " ".join(f"word{number}" for number in range(40))
     double.pace = 0.02
     double.script("generate", stalled(after=10))
+    await person.asks_its_model()
     conversation = await person.conversation()
     events: list[Sent] = []
-    async with asyncio.timeout(90), person.asks(conversation, "Where is the key?") as stream:
+    async with asyncio.timeout(180), person.asks(conversation, "Where is the key?") as stream:
         async for sent in stream:
             events.append(sent)
             if sent.event == "message.delta" and worker.runs:
-                await asyncio.wait_for(double.reached.wait(), 10)
+                await asyncio.wait_for(double.reached.wait(), 60)
                 await worker.kill()
                 double.release.set()
                 await deployed.worker()

@@ -5,6 +5,7 @@ import signal
 from collections import Counter
 
 from tests.faults.manuscripts import manuscript
+from tests.faults.readers import Reader
 from tests.gemini_double import GeminiDouble, fine, stalled
 from tests.person import FINAL, Person, Sent, shown
 from tests.processes import Api, Deployment, Worker
@@ -18,13 +19,13 @@ async def an_ingestion_in_the_middle(person: Person, double: GeminiDouble, title
     """Some batches are stored, and the calls for others hang."""
     double.script("embed", *[fine()] * STORED, *[stalled()] * IN_FLIGHT)
     document = await person.upload(f"{title}.txt", manuscript(title))
-    await asyncio.wait_for(double.reached.wait(), 30)
-    await person.until(document, lambda now: now["progress"]["chunks_done"] >= STORED * BATCH, seconds=30)
+    await asyncio.wait_for(double.reached.wait(), 60)
+    await person.until(document, lambda now: now["progress"]["chunks_done"] >= STORED * BATCH)
     return document
 
 
 async def nothing_is_lost_or_doubled(person: Person, double: GeminiDouble, document: str, *, again: int) -> None:
-    seen = await person.ready(document, seconds=60)
+    seen = await person.ready(document)
     published = await person.chunks(document)
     assert [chunk["ordinal"] for chunk in published] == list(range(seen["chunk_count"]))
     paid = Counter(double.texts_embedded)
@@ -65,6 +66,27 @@ async def test_what_is_uploaded_while_temporal_is_down_is_accepted_and_becomes_r
     assert [chunk["ordinal"] for chunk in await person.chunks(document)] == [0]
 
 
+async def test_a_question_of_which_nobody_could_tell_temporal_is_answered(
+    deployed: Deployment, double: GeminiDouble, worker: Worker, api: Api, person: Person
+) -> None:
+    await person.asks_its_model()
+    other = await deployed.api()
+    reader = Reader(person, await person.conversation(), "Where is the key?")
+    await deployed.temporal.stop(signal.SIGKILL)
+    async with other.client() as elsewhere, asyncio.timeout(120), asyncio.TaskGroup() as group:
+        group.create_task(reader.ask())
+        await reader.until(lambda seen: bool(seen.turn))
+        await api.kill()
+        await deployed.temporal.start()
+        await reader.go_on(elsewhere)
+        person.client = elsewhere
+        assert reader.events[-1].event == "message.completed"
+        asked, answer = await person.all(reader.path)
+    assert (asked["role"], answer["content"]) == ("user", shown(reader.events))
+    assert double.calls["generate"] == 1
+    await other.stop()
+
+
 async def test_another_api_process_goes_on_where_the_killed_one_stopped(
     deployed: Deployment, double: GeminiDouble, worker: Worker, api: Api, person: Person
 ) -> None:
@@ -72,10 +94,11 @@ async def test_another_api_process_goes_on_where_the_killed_one_stopped(
     double.pace = 0.03
     double.script("generate", stalled(after=20))
     other = await deployed.api()
+    await person.asks_its_model()
     conversation = await person.conversation()
     events: list[Sent] = []
     turn = ""
-    async with asyncio.timeout(60), person.asks(conversation, "Where is the key?") as stream:
+    async with asyncio.timeout(120), person.asks(conversation, "Where is the key?") as stream:
         async for sent in stream:
             events.append(sent)
             turn = sent.data.get("turn_id", turn)
@@ -84,7 +107,7 @@ async def test_another_api_process_goes_on_where_the_killed_one_stopped(
         await api.kill()
         double.release.set()
     async with (
-        asyncio.timeout(60), other.client() as client,
+        asyncio.timeout(120), other.client() as client,
         person.resumes(turn, events[-1].id, client=client) as stream,
     ):  # fmt: skip
         async for sent in stream:

@@ -93,6 +93,28 @@ async def test_documents_and_chunks_of_the_first_schema_survive_the_way_to_head(
     assert row["words"] > 0  # keyword search finds it
 
 
+async def test_messages_of_before_there_were_branches_follow_the_one_before(empty_database: str) -> None:
+    await asyncio.to_thread(alembic, empty_database, "upgrade", "0005")
+    connection = await asyncpg.connect(dsn(empty_database))
+    try:
+        await connection.execute(
+            "insert into users (id, email, password_hash) values (gen_random_uuid(), 'a@b.c', 'x');"
+            "insert into bots (id, owner_id, name) select gen_random_uuid(), id, 'Bot' from users;"
+            "insert into conversations (id, owner_id, bot_id) select gen_random_uuid(), owner_id, id from bots,"
+            " generate_series(1, 2);"
+            "insert into messages (id, conversation_id, position, turn_id, role, content) select gen_random_uuid(), id,"
+            " position, gen_random_uuid(), 'user', 'hello' from conversations, generate_series(1, 1500) position"
+        )
+        await asyncio.to_thread(alembic, empty_database, "upgrade", "head")
+        wrong = await connection.fetchval(
+            "select count(*) from (select parent_id, coalesce(lag(id) over (partition by conversation_id order by"
+            " position), conversation_id) as former from messages) as rows where parent_id is distinct from former"
+        )
+        assert (await connection.fetchval("select count(*) from messages"), wrong) == (3000, 0)
+    finally:
+        await connection.close()
+
+
 async def test_vectors_are_halves_of_the_set_width_stored_plain(database_url: str) -> None:
     connection = await asyncpg.connect(dsn(database_url))
     try:
@@ -114,7 +136,7 @@ async def test_a_lock_that_is_not_had_fails_the_migration_loudly(empty_database:
             done = await asyncio.to_thread(alembic, empty_database, "downgrade", "base", check=False)
             assert done.returncode != 0
             assert "LockNotAvailable" in done.stderr
-            assert await connection.fetchval("select version_num from alembic_version") == "0003"
+            assert await connection.fetchval("select version_num from alembic_version") == "0019"
     finally:
         await connection.close()
 

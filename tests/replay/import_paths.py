@@ -1,4 +1,4 @@
-"""The paths of `ImportDocuments`. One pack a path, so that the order of commands is the same each time."""
+"""The paths of `ImportDocuments`. One pack a path, where that makes the order of commands the same each time."""
 
 import asyncio
 from uuid import UUID
@@ -7,12 +7,15 @@ from temporalio.client import Client, WorkflowHistory
 
 from adapters.temporal.runs import start_import
 from domain import runs
-from domain.errors import IncompleteIngestion, ProviderAuth
+from domain.errors import CorruptArchive, IncompleteIngestion, IngestionClosed, ProviderAuth
 from domain.ids import BotId, ImportId, UserId
 from domain.steps import ImportRef
 from tests.replay.runs import await_end, histories_of
 from tests.workflows.import_runs import FakeImport, import_workers
 from tests.workflows.ingestion_runs import Stall
+from workflows.imports import PACKS_IN_FLIGHT
+
+_PAUSE = 0.01
 
 
 def _ref(number: int, *, epoch: int = 1) -> ImportRef:
@@ -27,6 +30,8 @@ def _import(alone: int = 0) -> FakeImport:
 
     async def after_the_others() -> None:
         fakes.claimed.add(1)
+        while sum(call.startswith("claim") for call in fakes.calls) < PACKS_IN_FLIGHT:  # noqa: ASYNC110  (a list of calls)
+            await asyncio.sleep(_PAUSE)
         await asyncio.sleep(0.3)  # local steps have no other order than that of their ends
 
     fakes.script["claim 1"] = [after_the_others]
@@ -72,10 +77,64 @@ async def cancelled(client: Client) -> list[WorkflowHistory]:
         return await histories_of(client, await await_end(handle))
 
 
+async def archive(client: Client) -> list[WorkflowHistory]:
+    """An archive that takes as long to unpack as nothing is found to be packed."""
+    fakes = FakeImport(packs=4, archive=True)
+    fakes.script["unpack"] = [lambda: _looked_for_packs(fakes)]
+    return await _played(client, _ref(65), fakes)
+
+
+async def broken_archive(client: Client) -> list[WorkflowHistory]:
+    """An archive that ends in the middle: what came out of it is ingested before the import fails."""
+    fakes = FakeImport(packs=2, archive=True)
+
+    async def break_off() -> None:
+        await _looked_for_packs(fakes)
+        fakes.archive = False
+        raise CorruptArchive("The archive is damaged.")
+
+    fakes.script["unpack"] = [break_off]
+    return await _played(client, _ref(66), fakes)
+
+
+async def closed_archive(client: Client) -> list[WorkflowHistory]:
+    """An import that is cancelled while its archive is unpacked, of which the run was not told."""
+    fakes = FakeImport(packs=2, archive=True)
+
+    async def find_the_wish() -> None:
+        fakes.cancelled = True
+        raise IngestionClosed("The import has ended, or is to end.")
+
+    fakes.script["unpack"] = [find_the_wish]
+    return await _played(client, _ref(67), fakes)
+
+
+async def packed_again(client: Client) -> list[WorkflowHistory]:
+    """A document that comes back from a run of its own, and goes into a pack of the next run."""
+    fakes = FakeImport(packs=1)
+
+    async def come_back() -> None:
+        fakes.packs += 1
+
+    fakes.script["settle"] = [come_back]
+    return await _played(client, _ref(68), fakes)
+
+
+async def _looked_for_packs(fakes: FakeImport) -> None:
+    while sum(call.startswith("claim") for call in fakes.calls) <= PACKS_IN_FLIGHT:  # noqa: ASYNC110  (a list of calls)
+        await asyncio.sleep(_PAUSE)
+
+
 PATHS = {
     "import_success": success,
     "import_retry": retry,
     "import_released_pack": released,
     "import_refused_key": refused,
     "import_cancelled": cancelled,
+}
+UNORDERED = {
+    "import_archive": archive,
+    "import_broken_archive": broken_archive,
+    "import_closed_archive": closed_archive,
+    "import_packed_again": packed_again,
 }

@@ -1,6 +1,7 @@
 """Paths that are recorded: each drives a workflow, with faked steps, on a real server, to its end.
 
-A module of this folder that is named `*_paths.py` lists its paths in `PATHS`.
+A module of this folder that is named `*_paths.py` lists its paths in `PATHS`, and in `UNORDERED` those whose commands
+come in another order each time: their histories are replayed, and have no fingerprint.
 """
 
 import importlib
@@ -27,6 +28,10 @@ _COMMANDS: dict[int, Callable[[HistoryEvent], str]] = {
     ),
     EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED: lambda _: "cancel",
     EventType.EVENT_TYPE_MARKER_RECORDED: lambda e: _marker(e),
+    EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED: lambda e: (
+        f"child {e.start_child_workflow_execution_initiated_event_attributes.workflow_type.name}"
+    ),
+    EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED: lambda _: "cancel child",
     EventType.EVENT_TYPE_TIMER_STARTED: lambda _: "timer",
     EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES: lambda _: "search attributes",
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED: lambda _: "update",
@@ -38,10 +43,19 @@ _COMMANDS: dict[int, Callable[[HistoryEvent], str]] = {
 
 
 def paths() -> dict[str, Path_]:
-    """Every path of every workflow, by name."""
+    """Every path of every workflow whose commands have an order, by name."""
+    return _listed("PATHS")
+
+
+def unordered_paths() -> dict[str, Path_]:
+    """Every other path."""
+    return _listed("UNORDERED")
+
+
+def _listed(name: str) -> dict[str, Path_]:
     found: dict[str, Path_] = {}
     for module in sorted(HERE.glob("*_paths.py")):
-        found |= importlib.import_module(f"tests.replay.{module.stem}").PATHS
+        found |= getattr(importlib.import_module(f"tests.replay.{module.stem}"), name, {})
     return found
 
 
@@ -71,6 +85,8 @@ def write(name: str, histories: list[WorkflowHistory]) -> None:
 def _without_machine(value: object) -> object:
     """Drop what names the machine that recorded; no replay reads it."""
     if isinstance(value, dict):
+        if value.get("kind") == "TASK_QUEUE_KIND_STICKY":  # named after the machine
+            value = {**value, "name": ""}
         return {k: "" if k in ("identity", "stackTrace") else _without_machine(v) for k, v in value.items()}
     return [_without_machine(item) for item in value] if isinstance(value, list) else value
 

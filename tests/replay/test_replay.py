@@ -10,7 +10,7 @@ from temporalio.worker import Replayer
 from activities.interceptor import ErrorInterceptor
 from adapters.temporal.client import data_converter, ensure_search_attributes
 from tests.replay.reordered import ReorderedIngestion
-from tests.replay.scenarios import FINGERPRINTS, HISTORIES, fingerprint, paths, recorded
+from tests.replay.scenarios import FINGERPRINTS, HISTORIES, fingerprint, paths, recorded, unordered_paths
 from tests.servers import TemporalServer
 from workflows.registry import WORKFLOWS
 from workflows.sandbox import workflow_runner
@@ -44,7 +44,7 @@ async def test_a_recorded_run_replays(history: WorkflowHistory) -> None:
     await replayer().replay_workflow(history)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *sorted(unordered_paths())])
 def test_every_path_is_recorded(name: str) -> None:
     assert recorded(name), f"Run `python -m tests.replay.record {name}` and commit what it writes."
 

@@ -8,11 +8,13 @@ from temporalio.testing import WorkflowEnvironment
 
 from domain.conversation import TurnOutcome
 from domain.errors import DomainError, ProviderAuth, ProviderError, ProviderRateLimited, SafetyBlocked
-from domain.steps import Persisted, PersistTurn
+from domain.steps import LoadedHistory, Persisted, PersistTurn, Retrieved
 from tests.servers import TemporalServer
 from tests.workflows.turn_runs import MESSAGE, FakeSteps, a_turn, stalled, start, workers
 
 STORED = Persisted(message_id=MESSAGE, citations=1)
+SUMMARIZED = LoadedHistory(messages=2, tokens=20, summarize=True)
+UNTITLED = LoadedHistory(messages=0, tokens=0, title=True)
 
 
 async def test_a_turn_loads_retrieves_generates_and_persists(temporal_env: WorkflowEnvironment) -> None:
@@ -20,6 +22,41 @@ async def test_a_turn_loads_retrieves_generates_and_persists(temporal_env: Workf
     async with workers(temporal_env.client, fakes):
         assert await (await start(temporal_env.client, ref)).result() == STORED
     assert fakes.calls == ["load_history", "retrieve", "generate", "persist"]
+    assert fakes.ends == [PersistTurn(ref=ref, outcome=TurnOutcome.COMPLETE)]
+
+
+async def test_a_question_is_understood_before_it_is_searched_for(temporal_env: WorkflowEnvironment) -> None:
+    fakes = FakeSteps(loaded=LoadedHistory(messages=2, tokens=20, understand=True))
+    async with workers(temporal_env.client, fakes):
+        await (await start(temporal_env.client, a_turn())).result()
+    assert fakes.calls == ["load_history", "understand_question", "retrieve", "generate", "persist"]
+
+
+async def test_a_question_that_cannot_be_understood_is_answered_all_the_same(
+    temporal_env: WorkflowEnvironment,
+) -> None:
+    async def fail() -> None:
+        raise OSError("the database is away")
+
+    fakes = FakeSteps(loaded=LoadedHistory(messages=2, tokens=20, understand=True), understand=fail)
+    async with workers(temporal_env.client, fakes):
+        await (await start(temporal_env.client, a_turn())).result()
+    assert fakes.calls == ["load_history", *["understand_question"] * 2, "retrieve", "generate", "persist"]
+    assert fakes.ends[0].outcome is TurnOutcome.COMPLETE
+
+
+async def test_what_was_found_is_put_in_order_before_the_answer(temporal_env: WorkflowEnvironment) -> None:
+    fakes = FakeSteps(found=Retrieved(passages=20, rerank=True, relevance=0.5))
+    async with workers(temporal_env.client, fakes):
+        await (await start(temporal_env.client, a_turn())).result()
+    assert fakes.calls == ["load_history", "retrieve", "rerank", "generate", "persist"]
+
+
+async def test_where_nothing_is_known_no_model_is_asked(temporal_env: WorkflowEnvironment) -> None:
+    fakes, ref = FakeSteps(found=Retrieved(passages=0, unknown=True)), a_turn()
+    async with workers(temporal_env.client, fakes):
+        assert await (await start(temporal_env.client, ref)).result() == STORED
+    assert fakes.calls == ["load_history", "retrieve", "decline", "persist"]
     assert fakes.ends == [PersistTurn(ref=ref, outcome=TurnOutcome.COMPLETE)]
 
 
@@ -83,6 +120,77 @@ async def test_storing_the_end_is_tried_until_it_holds(temporal_env: WorkflowEnv
     async with workers(temporal_env.client, fakes):
         assert await (await start(temporal_env.client, a_turn())).result() == STORED
     assert fakes.calls.count("persist") == 5
+
+
+async def test_a_summary_that_is_needed_comes_before_the_search(temporal_env: WorkflowEnvironment) -> None:
+    fakes, ref = FakeSteps(loaded=SUMMARIZED), a_turn()
+    async with workers(temporal_env.client, fakes):
+        assert await (await start(temporal_env.client, ref)).result() == STORED
+    assert fakes.calls == ["load_history", "summarize_history", "retrieve", "generate", "persist"]
+
+
+async def test_a_summary_that_fails_is_left_out(temporal_env: WorkflowEnvironment) -> None:
+    async def fail() -> None:
+        raise ProviderError("Away.")
+
+    fakes, ref = FakeSteps(loaded=SUMMARIZED, sum_up=fail), a_turn()
+    async with workers(temporal_env.client, fakes):
+        await (await start(temporal_env.client, ref)).result()
+    assert fakes.calls == ["load_history", *["summarize_history"] * 2, "retrieve", "generate", "persist"]
+    assert fakes.ends == [PersistTurn(ref=ref, outcome=TurnOutcome.COMPLETE)]
+
+
+async def test_a_title_is_found_beside_the_answer(temporal_env: WorkflowEnvironment) -> None:
+    named = asyncio.Event()
+
+    async def name() -> None:
+        named.set()
+
+    fakes, ref = FakeSteps(loaded=UNTITLED, name=name, write=named.wait), a_turn()  # type: ignore[arg-type]  # of no interest
+    async with workers(temporal_env.client, fakes):
+        assert await (await start(temporal_env.client, ref)).result() == STORED
+    assert sorted(fakes.calls[1:-1]) == ["generate", "retrieve", "title"]
+    assert fakes.calls[-1] == "persist"
+
+
+async def test_a_title_that_fails_or_takes_too_long_is_left_out(temporal_env: WorkflowEnvironment) -> None:
+    async def fail() -> None:
+        raise ProviderError("Away.")
+
+    for name in (fail, lambda: stalled(asyncio.Event())):
+        fakes, ref = FakeSteps(loaded=UNTITLED, name=name), a_turn()
+        async with workers(temporal_env.client, fakes):
+            await (await start(temporal_env.client, ref)).result()
+        assert fakes.ends == [PersistTurn(ref=ref, outcome=TurnOutcome.COMPLETE)]
+
+
+async def test_a_turn_that_fails_has_its_title_all_the_same(temporal_env: WorkflowEnvironment) -> None:
+    named = asyncio.Event()
+
+    async def name() -> None:
+        named.set()
+
+    async def fail() -> None:
+        await named.wait()
+        raise SafetyBlocked("The model declined.")
+
+    fakes = FakeSteps(loaded=UNTITLED, name=name, write=fail)
+    async with workers(temporal_env.client, fakes):
+        await (await start(temporal_env.client, a_turn())).result()
+    assert fakes.calls.count("title") == 1
+    assert fakes.ends[0].outcome is TurnOutcome.FAILED
+
+
+async def test_a_stop_during_a_summary_ends_the_turn(temporal_env: WorkflowEnvironment) -> None:
+    reached = asyncio.Event()
+    fakes, ref = FakeSteps(loaded=SUMMARIZED, sum_up=lambda: stalled(reached)), a_turn()
+    async with workers(temporal_env.client, fakes):
+        handle = await start(temporal_env.client, ref)
+        await reached.wait()
+        await handle.cancel()
+        assert await handle.result() == STORED
+    assert fakes.calls == ["load_history", "summarize_history", "persist"]
+    assert fakes.ends == [PersistTurn(ref=ref, outcome=TurnOutcome.PARTIAL)]
 
 
 @pytest.mark.parametrize("step", ["find", "write"])

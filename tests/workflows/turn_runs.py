@@ -17,7 +17,20 @@ from adapters.ids import new_id
 from adapters.temporal.client import data_converter
 from domain import runs, steps
 from domain.ids import BotId, ConversationId, MessageId, TurnId, UserId
-from domain.steps import Generated, LoadedHistory, Persisted, PersistTurn, Queue, Retrieved, TurnRef
+from domain.steps import (
+    Done,
+    Generated,
+    LoadedHistory,
+    Persisted,
+    PersistTurn,
+    Queue,
+    Reranked,
+    RerankPassages,
+    Retrieved,
+    Summarized,
+    TurnRef,
+    Understood,
+)
 from workflows.sandbox import workflow_runner
 from workflows.turn import AnswerTurn
 
@@ -38,9 +51,15 @@ class FakeSteps:
     """Each step answers at once, or does what a test puts in its place; `calls` names them in order."""
 
     load: Callable[[], Awaitable[None]] | None = None
+    sum_up: Callable[[], Awaitable[None]] | None = None
+    name: Callable[[], Awaitable[None]] | None = None
+    understand: Callable[[], Awaitable[None]] | None = None
     find: Callable[[], Awaitable[None]] | None = None
+    order: Callable[[], Awaitable[None]] | None = None
     write: Callable[[], Awaitable[None]] | None = None
     store: Callable[[], Awaitable[None]] | None = None
+    found: Retrieved = field(default_factory=lambda: Retrieved(passages=3))
+    loaded: LoadedHistory = field(default_factory=lambda: LoadedHistory(messages=2, tokens=20))
     calls: list[str] = field(default_factory=list)
     ends: list[PersistTurn] = field(default_factory=list)
 
@@ -52,17 +71,42 @@ class FakeSteps:
     @activity.defn(name=steps.LOAD_HISTORY.name)
     async def load_history(self, _: TurnRef) -> LoadedHistory:
         await self._do("load_history", self.load)
-        return LoadedHistory(messages=2, tokens=20)
+        return self.loaded
+
+    @activity.defn(name=steps.SUMMARIZE_HISTORY.name)
+    async def summarize_history(self, _: TurnRef) -> Summarized:
+        await self._do("summarize_history", self.sum_up)
+        return Summarized(messages=8)
+
+    @activity.defn(name=steps.TITLE.name)
+    async def title(self, _: TurnRef) -> Done:
+        await self._do("title", self.name)
+        return Done()
+
+    @activity.defn(name=steps.UNDERSTAND_QUESTION.name)
+    async def understand_question(self, _: TurnRef) -> Understood:
+        await self._do("understand_question", self.understand)
+        return Understood(queries=2)
 
     @activity.defn(name=steps.RETRIEVE.name)
     async def retrieve(self, _: TurnRef) -> Retrieved:
         await self._do("retrieve", self.find)
-        return Retrieved(passages=3)
+        return self.found
+
+    @activity.defn(name=steps.RERANK.name)
+    async def rerank(self, _: RerankPassages) -> Reranked:
+        await self._do("rerank", self.order)
+        return Reranked(passages=6)
 
     @activity.defn(name=steps.GENERATE.name)
     async def generate(self, _: TurnRef) -> Generated:
         await self._do("generate", self.write)
         return Generated(input_tokens=100, output_tokens=10)
+
+    @activity.defn(name=steps.DECLINE.name)
+    async def decline(self, _: TurnRef) -> Done:
+        await self._do("decline", self.write)
+        return Done()
 
     @activity.defn(name=steps.PERSIST.name)
     async def persist(self, end: PersistTurn) -> Persisted:
@@ -72,16 +116,20 @@ class FakeSteps:
 
     @property
     def on_chat(self) -> list[Callable[..., Any]]:
-        return [self.load_history, self.persist]
+        return [self.load_history, self.decline, self.persist]
 
     @property
     def on_models(self) -> list[Callable[..., Any]]:
-        return [self.retrieve, self.generate]
+        return [self.summarize_history, self.title, self.understand_question, self.retrieve, self.rerank, self.generate]
 
 
 @asynccontextmanager
 async def workers(client: Client, fakes: FakeSteps, *, cached: bool = False) -> AsyncIterator[None]:
-    """Serve both queues. With the cache off every workflow task replays from the beginning."""
+    """Serve both queues. With the cache off every workflow task replays from the beginning.
+
+    Two runs at once need the cache: a worker whose cache is full can hold the task of a second run that has local
+    steps until the task's ten seconds are over, and then takes it again, steps included (temporalio/sdk-rust 886).
+    """
     config = client.config()
     config["data_converter"] = data_converter()
     own = Client(**config)

@@ -1,0 +1,35 @@
+"""A provider's stream, beside those of others in the same process."""
+
+import asyncio
+from datetime import timedelta
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from activities.answer_stream import AnswerStream
+from activities.delta_writer import DeltaWriter
+from adapters.postgres.deltas import Deltas
+from adapters.postgres.turns import Claim
+from domain.ids import TurnId
+from domain.ports import AnswerRequest
+from tests.fakes import ScriptedGenerator
+
+PIECES = [f"word{number} " for number in range(200)]
+SECOND = timedelta(seconds=1)
+
+
+async def test_a_stream_that_is_behind_leaves_others_their_turn_between_two_pieces(engine: AsyncEngine) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    beside = asyncio.create_task(others())
+    writer = DeltaWriter(Deltas(engine), TurnId(uuid4()), Claim(1, 0), patience=SECOND)
+    await AnswerStream(ScriptedGenerator(PIECES), silence=60 * SECOND).write(AnswerRequest("Why?", []), writer)
+    beside.cancel()
+    assert writer.text == "".join(PIECES)
+    assert turns >= len(PIECES)

@@ -1,0 +1,183 @@
+"""Titles on the real Postgres: from the question at once, by the model once, and never over a person's."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from activities.conversation import Conversation
+from activities.titles import Titles
+from adapters.postgres import accounts
+from adapters.postgres import conversations as conversation_rows
+from adapters.postgres.tables import conversations
+from domain.conversation import TurnOutcome
+from domain.errors import ProviderAuth, ProviderError, TurnClosed
+from domain.steps import TurnRef
+from tests.activities.turn_steps import NOW, answered, attempt, load, persist
+from tests.builders import a_bot, a_conversation, a_question
+from tests.fakes import ScriptedGenerator
+
+QUESTION = "How long is the warranty?"
+
+
+async def title_of(engine: AsyncEngine, ref: TurnRef) -> tuple[str | None, str | None]:
+    async with engine.connect() as connection:
+        query = select(conversations.c.title, conversations.c.title_by).where(conversations.c.id == ref.conversation_id)
+        row = (await connection.execute(query)).one()
+    return row.title, row.title_by
+
+
+async def rename(engine: AsyncEngine, ref: TurnRef, title: str | None) -> None:
+    async with engine.begin() as connection:
+        await conversation_rows.change(connection, ref.owner_id, ref.conversation_id, {"title": title})
+
+
+async def name(engine: AsyncEngine, ref: TurnRef, generator: ScriptedGenerator, number: int = 1) -> None:
+    await attempt(Titles(engine, generator, lambda: NOW).title, ref, number=number)
+
+
+def namer(*titles: Any) -> ScriptedGenerator:
+    return ScriptedGenerator(["Done."], completions=titles or ["Length of the warranty"])
+
+
+async def test_a_conversation_is_named_by_its_first_question_where_nobody_finds_a_better_name(
+    engine: AsyncEngine,
+) -> None:
+    owner, bot = await a_bot(engine)
+    ref = await a_question(engine, owner, bot, content=QUESTION)
+    loaded = [await load(engine, ref) for _ in range(2)]
+    assert [each.title for each in loaded] == [False, False]
+    assert await title_of(engine, ref) == (QUESTION, "question")
+    await persist(engine, ref, TurnOutcome.PARTIAL)
+    second = await a_question(engine, owner, bot, ref.conversation_id, "And then?")
+    await load(engine, second)
+    assert await title_of(engine, second) == (QUESTION, "question")
+
+
+async def test_a_model_finds_a_better_name_once(engine: AsyncEngine) -> None:
+    ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
+    assert [(await load(engine, ref, completes=True)).title for _ in range(2)] == [True, True]
+    generator = namer('"Length of the warranty."', "Another")
+    for number in (1, 2):
+        await name(engine, ref, generator, number)
+    assert await title_of(engine, ref) == ("Length of the warranty", "model")
+    assert len(generator.completed) == 1
+    assert QUESTION in generator.completed[0].content
+    assert not (await load(engine, ref, completes=True)).title
+
+
+_BREAK_WAITING = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND wait_event_type = 'Lock'
+"""
+
+
+async def test_a_connection_that_breaks_over_a_paid_name_costs_no_second_call(engine: AsyncEngine) -> None:
+    ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
+    await load(engine, ref, completes=True)
+    generator = namer()
+    async with engine.begin() as holding, engine.connect() as operator:
+        await holding.execute(text("LOCK TABLE conversations IN EXCLUSIVE MODE"))
+        naming = asyncio.create_task(name(engine, ref, generator))
+        broken = 0
+        while not broken:
+            broken = len((await operator.execute(text(_BREAK_WAITING))).all())
+            await operator.rollback()
+    await naming
+    assert await title_of(engine, ref) == ("Length of the warranty", "model")
+    assert len(generator.completed) == 1
+
+
+@pytest.mark.parametrize(("model", "asked"), [(None, True), ("local/extractive", False), ("openai/gpt-5.4", True)])
+async def test_whether_a_model_is_asked_for_a_name_depends_on_the_bots_own(
+    engine: AsyncEngine, model: str | None, asked: bool
+) -> None:
+    ref = await a_question(engine, *await a_bot(engine, model=model), content=QUESTION)
+    conversation = Conversation(engine, lambda: NOW, lambda named: named != "local/extractive")
+    assert (await attempt(conversation.load_history, ref)).title == asked
+
+
+async def test_a_later_question_names_a_conversation_that_has_no_name_yet(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    stopped = await a_question(engine, owner, bot, content="Lost?")
+    await persist(engine, stopped, TurnOutcome.PARTIAL)
+    ref = await a_question(engine, owner, bot, stopped.conversation_id, QUESTION)
+    assert (await load(engine, ref, completes=True)).title
+    assert await title_of(engine, ref) == (QUESTION, "question")
+
+
+@pytest.mark.parametrize("title", ["Mine", None])
+async def test_a_person_s_title_is_never_replaced_not_even_where_it_was_taken_away(
+    engine: AsyncEngine, title: str | None
+) -> None:
+    owner, bot = await a_bot(engine)
+    ref = await a_question(engine, owner, bot, content=QUESTION)
+    await rename(engine, ref, title)
+    assert not (await load(engine, ref, completes=True)).title
+    generator = namer()
+    await name(engine, ref, generator)
+    assert (await title_of(engine, ref), generator.completed) == ((title, "person"), [])
+
+
+async def test_a_title_given_at_the_beginning_is_a_person_s(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    conversation = await a_conversation(engine, owner, bot, title="Mine")
+    ref = await a_question(engine, owner, bot, conversation, QUESTION)
+    assert not (await load(engine, ref, completes=True)).title
+    await name(engine, ref, namer())
+    assert await title_of(engine, ref) == ("Mine", None)
+
+
+async def test_a_person_who_names_it_while_the_model_thinks_has_the_last_word(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
+    await load(engine, ref, completes=True)
+    generator = namer()
+    complete = generator.complete
+
+    async def slow(request: Any) -> Any:
+        await rename(engine, ref, "Mine")
+        return await complete(request)
+
+    monkeypatch.setattr(generator, "complete", slow)
+    await name(engine, ref, generator)
+    assert await title_of(engine, ref) == ("Mine", "person")
+
+
+async def test_the_next_model_of_the_bot_names_it_where_the_first_cannot(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine, configuration={"fallback_models": ["openai/gpt-5.4"]})
+    ref = await a_question(engine, owner, bot, content=QUESTION)
+    await load(engine, ref, completes=True)
+    generator = namer(ProviderAuth("Set the key."), "Length of the warranty")
+    await name(engine, ref, generator)
+    assert [request.model for request in generator.completed] == ["fake/script", "openai/gpt-5.4"]
+    assert await title_of(engine, ref) == ("Length of the warranty", "model")
+
+
+@pytest.mark.parametrize("given", [ProviderError("Away."), '""'])
+async def test_where_the_model_finds_none_the_question_stays(engine: AsyncEngine, given: Any) -> None:
+    ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
+    await load(engine, ref, completes=True)
+    if isinstance(given, Exception):
+        with pytest.raises(ProviderError):
+            await name(engine, ref, namer(given))
+    else:
+        await name(engine, ref, namer(given))
+    assert await title_of(engine, ref) == (QUESTION, "question")
+
+
+async def test_a_turn_that_is_over_names_nothing_and_what_a_title_cost_is_counted(engine: AsyncEngine) -> None:
+    owner, bot = await a_bot(engine)
+    ref = await a_question(engine, owner, bot, content=QUESTION)
+    await load(engine, ref, completes=True)
+    await name(engine, ref, namer())
+    async with engine.connect() as connection:
+        assert (await accounts.usage(connection, owner)).model_tokens == 8
+    async with engine.begin() as connection:
+        await connection.execute(update(conversations).values(title=None, title_by=None))
+    await answered(engine, ref, "Two years.")
+    with pytest.raises(TurnClosed):
+        await name(engine, ref, namer())

@@ -1,0 +1,109 @@
+"""Attempts that OpenAI's own client repeats by itself, without a key: one question stays one turn."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import pytest
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.postgres.tables import turns
+from adapters.wiring import Adapters
+from domain.ids import BotId
+from tests.api.conftest import Caller
+from tests.api.openai.conftest import QUESTION
+from tests.api.turn_service import answering
+
+ASKED: Any = [{"role": "user", "content": QUESTION}]
+
+
+async def count(engine: AsyncEngine) -> int:
+    async with engine.connect() as connection:
+        return int((await connection.execute(select(func.count()).select_from(turns))).scalar_one())
+
+
+class BreaksOnce(httpx2.AsyncHTTPTransport):
+    """A connection that breaks once a turn is being answered, and holds the next time."""
+
+    def __init__(self, taken: asyncio.Event, gate: asyncio.Event) -> None:
+        super().__init__()
+        self._taken, self._gate, self.sent = taken, gate, 0
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.sent += 1
+        if self.sent > 1:
+            self._gate.set()
+            return await super().handle_async_request(request)
+        first = asyncio.create_task(super().handle_async_request(request))
+        await self._taken.wait()
+        first.cancel()
+        raise httpx2.ReadError("broken off", request=request)
+
+
+@asynccontextmanager
+async def breaking(client: AsyncOpenAI, taken: asyncio.Event, gate: asyncio.Event) -> AsyncIterator[AsyncOpenAI]:
+    """The official client as it comes, on a connection that breaks once."""
+    async with DefaultAsyncHttpxClient(transport=BreaksOnce(taken, gate), trust_env=False) as web:
+        yield AsyncOpenAI(base_url=str(client.base_url), api_key=client.api_key, http_client=web)
+
+
+async def complete(client: AsyncOpenAI, bot: BotId) -> str:
+    completion = await client.chat.completions.create(model=str(bot), messages=ASKED)
+    return completion.choices[0].message.content or ""
+
+
+async def respond(client: AsyncOpenAI, bot: BotId) -> str:
+    return (await client.responses.create(model=str(bot), input=QUESTION)).output_text
+
+
+@pytest.mark.parametrize("ask", [complete, respond])
+async def test_a_connection_that_breaks_makes_no_second_turn(
+    client_of_openai: AsyncOpenAI, adapters: Adapters, bot: BotId, engine: AsyncEngine, ask: Callable[..., Any]
+) -> None:
+    gate = asyncio.Event()
+    async with (
+        answering(adapters, [gate, "Two years."], ["Asked again."]) as generator,
+        breaking(client_of_openai, generator.started, gate) as client,
+    ):
+        assert await ask(client, bot) == "Two years."
+    assert (await count(engine), len(generator.requests)) == (1, 1)
+
+
+async def test_the_same_question_asked_anew_is_another_turn(
+    client_of_openai: AsyncOpenAI, adapters: Adapters, bot: BotId, engine: AsyncEngine
+) -> None:
+    async with answering(adapters, ["First."], ["Second."]):
+        assert [await complete(client_of_openai, bot) for _ in range(2)] == ["First.", "Second."]
+    assert await count(engine) == 2
+
+
+async def test_a_later_attempt_finds_only_what_was_asked_in_the_same_words_just_now(
+    owner: Caller, stranger: Caller, bot: BotId, engine: AsyncEngine
+) -> None:
+    async def ask(number: str, question: str = QUESTION, **more: Any) -> str:
+        body = {"model": str(bot), "input": question, "background": True, **more}
+        headers = {"X-Stainless-Retry-Count": number}
+        answer = (await owner.http.post("/openai/v1/responses", json=body, headers=headers)).json()
+        return str(answer.get("id") or answer["error"]["code"])
+
+    first = await ask("0")
+    assert await ask("1") == await ask("2") == first
+    assert await ask("1", "In other words?") != first
+    assert await ask("nonsense") != first
+    latest = await ask("0")
+    assert await ask("1") == latest != first
+    conversation = (await owner.http.get(f"/openai/v1/responses/{latest}")).json()["conversation"]["id"]
+    await owner.http.post(f"/openai/v1/responses/{latest}/cancel")
+    assert await ask("1") == latest
+    going_on = await ask("0", conversation=conversation)
+    assert await ask("1", conversation=conversation) == going_on
+    await owner.http.post(f"/openai/v1/responses/{going_on}/cancel")
+    assert await ask("1", conversation=conversation) not in (going_on, "turn_in_progress")
+    async with engine.begin() as connection:
+        await connection.execute(update(turns).values(finished_at=datetime.now(UTC) - timedelta(minutes=1)))
+    assert await ask("1") not in (first, latest)
