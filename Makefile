@@ -48,8 +48,8 @@ bench: $(INSTALLED) ## Measure against the bare pipeline, side by side; writes b
 DATA ?= ../shared/data/retrieval
 
 .PHONY: eval
-eval: $(INSTALLED) ## Measure retrieval through the product on sets in BEIR's layout (DATA=folder of sets)
-	@$(BIN)/python -m evaluation $(DATA)
+eval: $(INSTALLED) ## Measure retrieval through the product on sets in BEIR's layout (DATA=folder of sets, MODEL=provider: what it adds)
+	@$(BIN)/python -m evaluation $(DATA) $(if $(MODEL),--model $(MODEL))
 
 RIVALS := .venv-rivals/.installed
 
