@@ -130,6 +130,7 @@ class Recorded:
 
     endpoint: str
     model: str
+    path: str
     headers: dict[str, str]
     body: dict[str, Any]
 
@@ -238,7 +239,7 @@ class GeminiDouble:
         endpoint, model = route
         self.calls[endpoint] += 1
         if self.keep_requests:
-            self.requests.append(Recorded(endpoint, model, headers, body))
+            self.requests.append(Recorded(endpoint, model, path, headers, body))
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
@@ -255,7 +256,7 @@ class GeminiDouble:
         await reply(writer, fault.status, _error_body(fault.status, fault.reason, fault.retry_delay))
 
     async def _break(self, endpoint: str, writer: asyncio.StreamWriter) -> None:
-        await reply_raw(writer, b'data: {"candidates": [' if endpoint == "generate" else b'{"embeddings": [')
+        await reply_raw(writer, b'data: {"candidates": [\r\n\r\n' if endpoint == "generate" else b'{"embeddings": [')
 
     def _control(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         match path:

@@ -12,6 +12,7 @@ from google import genai
 from google.genai import types
 
 from adapters.models.gemini_errors import gemini_errors
+from adapters.models.gemini_frames import GeminiStreams
 from adapters.models.gemini_generation import GeminiGenerator
 from adapters.models.spans import model_span, record_usage
 from adapters.models.vectors import unit_vectors
@@ -35,6 +36,7 @@ async def open_gemini(settings: Settings) -> AsyncIterator[tuple["GeminiEmbedder
     if not key or not key.isascii():
         raise ProviderAuth("CHATSPHERE_GEMINI_API_KEY is empty or holds characters that no key has.")
     async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=256, max_keepalive_connections=32)) as http:
+        streams = GeminiStreams(http, base_url=settings.gemini_base_url, key=key, timeout=settings.model_timeout)
         client = genai.Client(
             api_key=key,
             vertexai=False,
@@ -53,7 +55,7 @@ async def open_gemini(settings: Settings) -> AsyncIterator[tuple["GeminiEmbedder
                     width=settings.embedding_width,
                     timeout=settings.model_timeout,
                 ),
-                GeminiGenerator(client, settings.gemini_generation_model, timeout=settings.model_timeout),
+                GeminiGenerator(client, streams, settings.gemini_generation_model, timeout=settings.model_timeout),
             )
         finally:
             await client.aio.aclose()

@@ -11,8 +11,9 @@ from google import genai
 from google.genai import types
 
 from adapters.models.gemini_errors import blocked, declined, gemini_errors
+from adapters.models.gemini_frames import Frame, GeminiStreams
 from adapters.models.gemini_recognition import GeminiRecognizer
-from adapters.models.gemini_turns import calls_in, contents_of, tools_of
+from adapters.models.gemini_turns import body_of, calls_in
 from adapters.models.progress import Ending, Progress
 from adapters.models.spans import model_span
 from domain.errors import ProviderRejected
@@ -30,8 +31,9 @@ _NO_PYTHON = types.AutomaticFunctionCallingConfig(disable=True)  # calls are giv
 class GeminiGenerator:
     """Writes; the model may be another for each request."""
 
-    def __init__(self, client: genai.Client, model: str, *, timeout: timedelta) -> None:
+    def __init__(self, client: genai.Client, streams: GeminiStreams, model: str, *, timeout: timedelta) -> None:
         self._client = client
+        self._streams = streams
         self._name = model
         self._timeout = timeout
 
@@ -56,9 +58,9 @@ class GeminiGenerator:
         model = _model_name(request.model or self._name)
         progress = Progress()
         with model_span("chat", provider=_PROVIDER, model=model) as span:
-            async with aclosing(self._responses(request, model)) as responses:
-                async for response in responses:
-                    for event in _read(response, progress, model):
+            async with aclosing(self._frames(request, model)) as frames:
+                async for frame in frames:
+                    for event in _read(frame, progress, model):
                         progress.wrote = True
                         yield event
             yield _ENDING.finished(progress, f"{_NAME}/{model}", span)
@@ -74,26 +76,17 @@ class GeminiGenerator:
             end = _ENDING.finished(progress, f"{_NAME}/{model}", span)
             return Completion(text, end.model, end.input_tokens, end.output_tokens)
 
-    async def _responses(self, request: AnswerRequest, model: str) -> AsyncGenerator[types.GenerateContentResponse]:
+    async def _frames(self, request: AnswerRequest, model: str) -> AsyncGenerator[Frame]:
         """Call the model. Errors are translated here, so that none of the reader's own are."""
         prompt = render(request, boundary=request.boundary or secrets.token_hex(8))
-        config = types.GenerateContentConfig(
-            system_instruction=prompt.system,
-            temperature=request.temperature,
-            max_output_tokens=request.max_tokens,
-            thinking_config=_thinking(model),
-            tools=tools_of(prompt.tools),
-            automatic_function_calling=_NO_PYTHON,
-        )
+        body = body_of(request, prompt, thinks=not _is_kept_from_thinking(model))
         with gemini_errors(model=model, setting=_SETTING):
-            stream = await self._client.aio.models.generate_content_stream(
-                model=model, contents=contents_of(prompt), config=config
-            )
-            async for response in stream:
-                yield response
+            async with aclosing(self._streams.frames(model, body)) as frames:
+                async for frame in frames:
+                    yield frame
 
-    async def _response(self, request: CompletionRequest, model: str) -> types.GenerateContentResponse:
-        thinking = _thinking(model)
+    async def _response(self, request: CompletionRequest, model: str) -> Frame:
+        thinking = types.ThinkingConfig(thinking_budget=0) if _is_kept_from_thinking(model) else None
         config = types.GenerateContentConfig(
             system_instruction=request.system,
             temperature=request.temperature,
@@ -103,9 +96,10 @@ class GeminiGenerator:
         )
         with gemini_errors(model=model, setting=_SETTING):
             async with asyncio.timeout(self._timeout.total_seconds()):
-                return await self._client.aio.models.generate_content(
+                response = await self._client.aio.models.generate_content(
                     model=model, contents=request.content, config=config
                 )
+            return Frame.model_validate(response.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
 def _model_name(name: str) -> str:
@@ -116,26 +110,25 @@ def _model_name(name: str) -> str:
     return bare
 
 
-def _thinking(model: str) -> types.ThinkingConfig | None:
+def _is_kept_from_thinking(model: str) -> bool:
     # 2.5 Flash thinks unless told not to: seconds before the first word, and the thoughts count
     # against max_output_tokens. Other models refuse a budget of 0.
-    return types.ThinkingConfig(thinking_budget=0) if model.startswith("gemini-2.5-flash") else None
+    return model.startswith("gemini-2.5-flash")
 
 
-def _read(response: types.GenerateContentResponse, progress: Progress, model: str) -> list[TextDelta | ToolCall]:
-    """Take one response into account; answer what it says and asks for."""
-    usage = response.usage_metadata
+def _read(frame: Frame, progress: Progress, model: str) -> list[TextDelta | ToolCall]:
+    """Take one response, or a piece of it, into account; answer what it says and asks for."""
+    usage = frame.usage_metadata
     if usage is not None:
         progress.input_tokens = usage.prompt_token_count or progress.input_tokens
         written = (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
         progress.output_tokens = written or progress.output_tokens
-    if response.prompt_feedback is not None and response.prompt_feedback.block_reason is not None:
-        raise blocked(response.prompt_feedback.block_reason.value, model=model)
-    if not response.candidates:
+    if frame.prompt_feedback is not None and frame.prompt_feedback.block_reason is not None:
+        raise blocked(frame.prompt_feedback.block_reason, model=model)
+    if not frame.candidates:
         return []
-    candidate = response.candidates[0]
-    if candidate.finish_reason is not None:
-        progress.finish = candidate.finish_reason.value
-    parts = (candidate.content and candidate.content.parts) or ()
+    candidate = frame.candidates[0]
+    progress.finish = candidate.finish_reason or progress.finish
+    parts = candidate.content.parts if candidate.content is not None else ()
     text = "".join(part.text for part in parts if part.text and not part.thought)
     return [*([TextDelta(text)] if text else []), *calls_in(parts, model=model)]

@@ -1,4 +1,4 @@
-"""google-genai itself is always in the path; only the provider behind it is a double."""
+"""Gemini's calls go over HTTP, by google-genai but for streams; only the provider behind them is a double."""
 
 import asyncio
 import base64
@@ -7,13 +7,17 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx2
 import numpy as np
 import pytest
 import pytest_asyncio
+from google import genai
+from google.genai import types
 from pydantic import SecretStr
+from pydantic.alias_generators import to_camel
 
 from adapters.models.gemini import GeminiEmbedder, open_gemini
 from adapters.models.gemini_errors import until_reset
@@ -41,6 +45,7 @@ from domain.ports import (
     ToolResult,
     ToolSpec,
 )
+from domain.prompts import RenderedPrompt, render
 from domain.retrieval import Passage
 from tests import gemini_double as g
 
@@ -164,6 +169,79 @@ async def test_an_answer_streams_with_system_instruction_history_and_limits(
     assert [content["role"] for content in body["contents"]] == ["user", "model", "user"]
     assert body["generationConfig"]["temperature"] == 0.7
     assert body["generationConfig"]["maxOutputTokens"] == 99
+
+
+async def test_a_stream_is_asked_for_as_google_genai_asks(double: g.GeminiDouble, generator: GeminiGenerator) -> None:
+    calls = [ToolCall("a", "look_up", {"word": "nine"}, "dGhvdWdodHP/"), ToolCall("b", "look_up", {"word": "six"})]
+    step = ModelStep("Let me see.", calls, [ToolResult("a", "9"), ToolResult("b", "None.", failed=True)])
+    await read(generator, replace(REQUEST, tools=[LOOK_UP], steps=[step], boundary="fence"))
+    prompt = render(replace(REQUEST, tools=[LOOK_UP], steps=[step]), boundary="fence")
+    client = genai.Client(api_key="test-key", vertexai=False, http_options=types.HttpOptions(base_url=double.url))
+    stream = await client.aio.models.generate_content_stream(
+        model="gemini-2.5-flash", contents=contents_of(prompt), config=config_of(prompt)
+    )
+    assert [response.text async for response in stream]
+    await client.aio.aclose()
+    ours, theirs = double.requests
+    assert ours.body == in_camel_case(theirs.body)
+    assert ours.path == theirs.path
+    named = ("x-goog-api-key", "content-type")
+    assert [ours.headers[name] for name in named] == [theirs.headers[name] for name in named]
+
+
+def contents_of(prompt: RenderedPrompt) -> list[types.ContentUnion]:
+    """The turns and the step, in google-genai's types."""
+    roles = {Role.USER: "user", Role.ASSISTANT: "model"}
+    turns = [types.Content(role=roles[role], parts=[types.Part(text=text)]) for role, text in prompt.turns]
+    [step] = prompt.steps
+    asked = [
+        types.Part(
+            function_call=types.FunctionCall(id=call.id, name=call.name, args=dict(call.arguments)),
+            thought_signature=base64.b64decode(call.signature) if call.signature else None,
+        )
+        for call in step.calls
+    ]
+    given = [
+        types.Part(
+            function_response=types.FunctionResponse(
+                id=result.call_id,
+                name="look_up",
+                response={"error" if result.failed else "result": result.content},
+            )
+        )
+        for result in step.results
+    ]
+    return [
+        *turns,
+        types.Content(role="model", parts=[types.Part(text=step.text), *asked]),
+        types.Content(role="user", parts=given),
+    ]
+
+
+def config_of(prompt: RenderedPrompt) -> types.GenerateContentConfig:
+    declared = types.FunctionDeclaration(
+        name=LOOK_UP.name, description=LOOK_UP.description, parameters_json_schema=LOOK_UP.parameters
+    )
+    return types.GenerateContentConfig(
+        system_instruction=prompt.system,
+        temperature=REQUEST.temperature,
+        max_output_tokens=REQUEST.max_tokens,
+        thinking_config=types.ThinkingConfig(thinking_budget=0),
+        tools=[types.Tool(function_declarations=[declared])],
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+    )
+
+
+def in_camel_case(body: Any) -> Any:
+    """google-genai leaves some names as Python has them; Gemini reads both. Base64 is read in either alphabet, too."""
+    if isinstance(body, list):
+        return [in_camel_case(each) for each in body]
+    if isinstance(body, dict):
+        named = {to_camel(name) if "_" in name else name: in_camel_case(value) for name, value in body.items()}
+        if "thoughtSignature" in named:
+            named["thoughtSignature"] = named["thoughtSignature"].translate(str.maketrans("-_", "+/"))
+        return named
+    return body
 
 
 async def test_each_request_gets_a_fence_of_its_own(double: g.GeminiDouble, generator: GeminiGenerator) -> None:
@@ -314,6 +392,19 @@ async def test_an_answer_that_breaks_off_may_be_tried_again(
     assert type(caught.value) is ProviderError
 
 
+async def test_an_answer_that_is_no_stream_may_be_tried_again() -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await g.reply(writer, 200, {"hello": "I am a proxy."})
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, open_gemini(settings_for(f"http://127.0.0.1:{port}")) as (_, generator):
+        with pytest.raises(ProviderError) as caught:
+            await read(generator)
+    assert caught.value.retryable
+
+
 async def test_the_token_limit_ends_an_answer_in_order(double: g.GeminiDouble, generator: GeminiGenerator) -> None:
     double.script("generate", g.finished_for("MAX_TOKENS", after=3), g.finished_for("MAX_TOKENS", after=0))
     text, finished = await read(generator)
@@ -371,7 +462,7 @@ async def test_tools_are_declared_and_their_calls_given_out(double: g.GeminiDoub
     assert end == Finished("gemini/gemini-2.5-flash", input_tokens=21, output_tokens=8)
     [declared] = double.requests[0].body["tools"]
     assert declared["functionDeclarations"] == [
-        {"name": "look_up", "description": "Look a word up.", "parameters_json_schema": LOOK_UP.parameters}
+        {"name": "look_up", "description": "Look a word up.", "parametersJsonSchema": LOOK_UP.parameters}
     ]
 
 
