@@ -10,12 +10,11 @@ from adapters.postgres.patience import patiently
 from adapters.postgres.turns import Claim
 from domain.ids import TurnId
 
-# The first piece is stored at once; then what gathers in 50 ms, so that a fast model does not cost a row a token.
-_BATCH = timedelta(milliseconds=50)
-
 
 class DeltaWriter:
     """Stores what is written inside `async with`; leaving it waits until all is stored.
+
+    The first piece is stored at once, then what gathers in a window (`Deltas.window`).
 
     Where a piece cannot be stored (`TurnClosed`: another attempt took over) the block is cancelled
     and the reason raised in its place.
@@ -39,7 +38,7 @@ class DeltaWriter:
         return "".join(self._pieces)
 
     def write(self, text: str) -> None:
-        """Take the next piece; it is stored within the batching window."""
+        """Take the next piece; it is stored within the window."""
         if text:
             self._pieces.append(text)
             self._more.set()
@@ -61,11 +60,12 @@ class DeltaWriter:
             raise group.exceptions[0] from None
 
     async def _run(self) -> None:
-        while not (self._ended.is_set() and self._stored == len(self._pieces)):
-            await self._more.wait()
-            self._more.clear()
-            await self._flush()
-            await self._pause()
+        with self._deltas.writing():
+            while not (self._ended.is_set() and self._stored == len(self._pieces)):
+                await self._more.wait()
+                self._more.clear()
+                await self._flush()
+                await self._pause()
 
     async def _flush(self) -> None:
         count = len(self._pieces)
@@ -78,7 +78,7 @@ class DeltaWriter:
     async def _pause(self) -> None:
         """Let the next batch gather, or not: at the end nothing more comes."""
         try:
-            async with asyncio.timeout(_BATCH.total_seconds()):
+            async with asyncio.timeout(self._deltas.window.total_seconds()):
                 await self._ended.wait()
         except TimeoutError:
             return

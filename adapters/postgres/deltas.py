@@ -1,7 +1,9 @@
 """The pieces of answers that are being written: of all turns of a process in one statement at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -16,6 +18,8 @@ from domain.errors import TurnClosed
 from domain.ids import TurnId
 
 _MOST = 500
+_WINDOW = timedelta(milliseconds=50)
+_PIECES_A_SECOND = 1000
 
 # As `turn_events.append`, for many turns. A row that somebody else holds is passed over, so that no turn waits for
 # another's; the piece is then appended by itself.
@@ -60,6 +64,25 @@ class Deltas:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")  # one statement, one round trip
         self._together = Together(self._append, most=_MOST)
+        self._answers = 0
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Count an answer that is being written."""
+        self._answers += 1
+        try:
+            yield
+        finally:
+            self._answers -= 1
+
+    @property
+    def window(self) -> timedelta:
+        """How long what an answer says is gathered, so that a fast model does not cost a row a token.
+
+        It grows with the answers that are written beside it: a row costs the worker, the database and the API as much
+        as some words do, and from some number on a reader gets them sooner if they come together.
+        """
+        return max(_WINDOW, timedelta(seconds=self._answers / _PIECES_A_SECOND))
 
     async def append(self, delta: Delta) -> int:
         """Append a piece; answers its sequence. A second time finds the first. Raises `TurnClosed`."""

@@ -1,6 +1,7 @@
 """A provider's stream, beside those of others in the same process."""
 
 import asyncio
+from contextlib import ExitStack
 from datetime import timedelta
 from uuid import uuid4
 
@@ -33,3 +34,15 @@ async def test_a_stream_that_is_behind_leaves_others_their_turn_between_two_piec
     beside.cancel()
     assert writer.text == "".join(PIECES)
     assert turns >= len(PIECES)
+
+
+async def test_an_answer_is_counted_while_it_is_written_and_no_longer(engine: AsyncEngine) -> None:
+    deltas = Deltas(engine)
+    with ExitStack() as others:
+        for _ in range(99):
+            others.enter_context(deltas.writing())
+        alone = deltas.window
+        async with DeltaWriter(deltas, TurnId(uuid4()), Claim(1, 0), patience=SECOND):
+            await asyncio.sleep(0)
+            assert deltas.window > alone
+        assert deltas.window == alone

@@ -1,6 +1,8 @@
 """Pieces of many answers in one statement: each fenced as if it came alone."""
 
 import asyncio
+from contextlib import ExitStack
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
@@ -52,6 +54,16 @@ async def test_a_piece_of_a_later_attempts_turn_is_refused_and_those_beside_it_a
     deltas = Deltas(engine)
     found = await asyncio.gather(*(deltas.append(a_delta(ref.turn_id, "a")) for ref in refs), return_exceptions=True)
     assert [each if isinstance(each, int) else type(each) for each in found] == [2, TurnClosed, 2]
+
+
+async def test_pieces_gather_longer_the_more_answers_are_written_at_once(engine: AsyncEngine) -> None:
+    deltas = Deltas(engine)
+    alone = deltas.window
+    with ExitStack() as answers:
+        for _ in range(200):
+            answers.enter_context(deltas.writing())
+        assert deltas.window == 4 * alone
+    assert deltas.window == alone == timedelta(milliseconds=50)
 
 
 async def test_a_piece_that_is_stored_already_is_found_and_not_doubled(engine: AsyncEngine) -> None:
