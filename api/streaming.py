@@ -53,8 +53,8 @@ async def follow(adapters: Adapters, turn_id: TurnId, *, after: int = 0) -> Asyn
                 yield event
                 if event.type in FINAL_EVENTS:
                     return
-            if feed.events:
-                continue
+            if feed.events and after < feed.last_sequence:
+                continue  # there were more than are read at once
             if feed.final:
                 if after < feed.last_sequence:
                     yield await _expired(adapters, turn_id, feed)
