@@ -13,6 +13,8 @@ class BoundaryFilter:
 
     def feed(self, text: str) -> str:
         """Take the next piece; answer what is decided."""
+        if not self._held and self._word[:1] not in text.lower():  # most pieces: the word cannot begin in them
+            return text
         return "".join(self._decide(char) for char in text) if self._word else text
 
     def finish(self) -> str:

@@ -6,7 +6,7 @@ some 250 µs, more than a core where 200 answers come at 20 tokens a second; thi
 """
 
 import base64
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -55,7 +55,7 @@ class Part(_Wire):
 class Content(_Wire):
     """What the model says."""
 
-    parts: Annotated[Sequence[Part], BeforeValidator(_or_empty)] = ()
+    parts: Annotated[tuple[Part, ...], BeforeValidator(_or_empty)] = ()
 
 
 class Candidate(_Wire):
@@ -82,7 +82,7 @@ class UsageMetadata(_Wire):
 class Frame(_Wire):
     """What is read of a response, or of a piece of a streamed one."""
 
-    candidates: Annotated[Sequence[Candidate], BeforeValidator(_or_empty)] = ()
+    candidates: Annotated[tuple[Candidate, ...], BeforeValidator(_or_empty)] = ()
     prompt_feedback: PromptFeedback | None = None
     usage_metadata: UsageMetadata | None = None
 
