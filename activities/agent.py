@@ -39,6 +39,7 @@ class Agent:
     def __init__(
         self,
         engine: AsyncEngine,
+        deltas: Deltas,
         generator: Generator,
         catalogues: Catalogues,
         now: Callable[[], datetime],
@@ -47,7 +48,7 @@ class Agent:
     ) -> None:
         """`silence` is how long the provider may say nothing before it is given up."""
         self._engine = engine
-        self._deltas = Deltas(engine)
+        self._deltas = deltas
         self._generator = generator
         self._catalogues = catalogues
         self._stream = AnswerStream(generator, silence=silence)

@@ -60,6 +60,7 @@ class DeltaWriter:
             raise group.exceptions[0] from None
 
     async def _run(self) -> None:
+        await self._more.wait()  # an answer that waits for its first word costs the others nothing
         with self._deltas.writing():
             while not (self._ended.is_set() and self._stored == len(self._pieces)):
                 await self._more.wait()

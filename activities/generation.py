@@ -31,11 +31,17 @@ class Generation:
     """Writes the answer of the attempt that holds the turn; an attempt that was given up cannot."""
 
     def __init__(
-        self, engine: AsyncEngine, generator: Generator, now: Callable[[], datetime], *, silence: timedelta
+        self,
+        engine: AsyncEngine,
+        deltas: Deltas,
+        generator: Generator,
+        now: Callable[[], datetime],
+        *,
+        silence: timedelta,
     ) -> None:
         """`silence` is how long the provider may say nothing before it is given up."""
         self._engine = engine
-        self._deltas = Deltas(engine)
+        self._deltas = deltas
         self._generator = generator
         self._stream = AnswerStream(generator, silence=silence)
         self._fallback = Fallback(steps.GENERATE.policy, now)

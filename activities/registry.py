@@ -37,6 +37,7 @@ from activities.titles import Titles
 from activities.understanding import Understanding
 from activities.unpacking import Unpacking
 from adapters.clock import now
+from adapters.postgres.deltas import Deltas
 from adapters.sealing import connection_sealer
 from adapters.tools.http import HttpCaller
 from adapters.tools.mcp import McpCaller
@@ -57,6 +58,7 @@ def activities_of(adapters: Adapters, queue: Queue) -> list[Callable[..., Any]]:
     settings, engine, blobs = adapters.settings, adapters.engine, adapters.blobs
     sizes = Sizes(settings.chunk_characters, settings.chunk_overlap)
     sealer, mcp = connection_sealer(settings), McpCaller(allowed=settings.networks)
+    deltas, catalogues, silence = Deltas(engine), Catalogues(engine, mcp, sealer, now), settings.model_timeout
     built: Sequence[object] = (
         Ingestion(engine, blobs, admission_of(adapters), now),
         Extraction(engine, blobs, adapters.extractor, extraction_limits(settings), now, adapters.recognizer),
@@ -69,8 +71,8 @@ def activities_of(adapters: Adapters, queue: Queue) -> list[Callable[..., Any]]:
         Understanding(engine, adapters.generator, now),
         Retrieval(engine, adapters.embedder, adapters.generator.completes_with),
         Reranking(engine, adapters.generator, now),
-        Generation(engine, adapters.generator, now, silence=settings.model_timeout),
-        Agent(engine, adapters.generator, Catalogues(engine, mcp, sealer, now), now, silence=settings.model_timeout),
+        Generation(engine, deltas, adapters.generator, now, silence=silence),
+        Agent(engine, deltas, adapters.generator, catalogues, now, silence=silence),
         DocumentSearch(engine, adapters.embedder),
         Consultations(engine),
         SqlQueries(engine, sql_runner(settings), sealer),

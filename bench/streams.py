@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from bench import frames
 from bench.report import Row, median, percentile
 from bench.rig import Rig
 from bench.turns import conversation_of
@@ -41,6 +42,7 @@ async def measure(rig: Rig, *, streams: int = _STREAMS, tokens: int = _TOKENS) -
     """Give the streaming rows of the target table."""
     wanted = {"configuration": {"retrieval": {"threshold": 0}}}  # the model writes, whatever was found
     (await rig.http.patch(f"/api/v1/bots/{rig.bot}", json=wanted)).raise_for_status()
+    frame = await frames.measure(rig)
     await rig.pace(stamped=True, pace=_APART)
     await rig.answer_with("token " * 100)
     alone = await _read(rig, await conversation_of(rig))
@@ -67,6 +69,7 @@ async def measure(rig: Rig, *, streams: int = _STREAMS, tokens: int = _TOKENS) -
         Row("their deltas that were lost", str(lost), f"of {streams * tokens:,}", target="0", met=lost == 0),
         Row("streams that differ from their message", str(differing), target="0", met=differing == 0),
         Row("a token's age among them, p50", _ms(median(ages)), f"p95 {_ms(percentile(ages, 95))}"),
+        frame,
     ]  # fmt: skip
 
 

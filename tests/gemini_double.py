@@ -108,6 +108,16 @@ def broken_frame(text: str, after: int = 1) -> Fault:
     return Fault("broken_frame", reason=text, after=after)
 
 
+def bare_error(status: int, retry_delay: str | None = None, after: int = 1) -> Fault:
+    """Send an error inside the stream as Gemini does at times: as lines of JSON that are no event, then end it."""
+    return Fault("bare_error", status=status, retry_delay=retry_delay, after=after)
+
+
+def unended(after: int = 1) -> Fault:
+    """End the stream in order, but without the blank line after its last event."""
+    return Fault("unended", after=after)
+
+
 def wrong_width() -> Fault:
     return Fault("wrong_width")
 
@@ -470,7 +480,7 @@ class GeminiDouble:
                 return False
             case "broken_frame":
                 await self._garble(writer, fault.reason)
-            case "error_midway":
+            case "error_midway" | "bare_error" | "unended":
                 await self._fail(writer, fault)
                 return False
             case _:
@@ -515,7 +525,15 @@ class GeminiDouble:
         await send(writer, f"data: {frame}\r\n\r\n")
 
     async def _fail(self, writer: asyncio.StreamWriter, fault: Fault) -> None:
-        await _frame(writer, _error_body(fault.status, fault.reason))
+        match fault.kind:
+            case "bare_error":
+                body = _error_body(fault.status, "RESOURCE_EXHAUSTED", fault.retry_delay)
+                await send(writer, json.dumps(body, indent=2) + "\n")
+            case "unended":
+                body = _response("end", "double", {"promptTokenCount": 1, "candidatesTokenCount": 9}, "stop")
+                await send(writer, f"data: {json.dumps(body)}\n")
+            case _:
+                await _frame(writer, _error_body(fault.status, fault.reason))
 
     async def _ask_for_tools(
         self, writer: asyncio.StreamWriter, model: str, calls: list[tuple[str, dict[str, Any]]]

@@ -1,4 +1,4 @@
-"""Gemini through google-genai: connections and embeddings. `gemini_generation.py` writes with the same client."""
+"""Gemini: its connections, and embeddings through google-genai. `gemini_generation.py` writes over the same connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -12,7 +12,7 @@ from google import genai
 from google.genai import types
 
 from adapters.models.gemini_errors import gemini_errors
-from adapters.models.gemini_frames import GeminiStreams
+from adapters.models.gemini_frames import BASE_URL, VERSION, GeminiStreams
 from adapters.models.gemini_generation import GeminiGenerator
 from adapters.models.spans import model_span, record_usage
 from adapters.models.vectors import unit_vectors
@@ -36,12 +36,14 @@ async def open_gemini(settings: Settings) -> AsyncIterator[tuple["GeminiEmbedder
     if not key or not key.isascii():
         raise ProviderAuth("CHATSPHERE_GEMINI_API_KEY is empty or holds characters that no key has.")
     async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=256, max_keepalive_connections=32)) as http:
-        streams = GeminiStreams(http, base_url=settings.gemini_base_url, key=key, timeout=settings.model_timeout)
+        base_url = settings.gemini_base_url or BASE_URL
+        streams = GeminiStreams(http, base_url=base_url, key=key, timeout=settings.model_timeout)
         client = genai.Client(
             api_key=key,
             vertexai=False,
             http_options=types.HttpOptions(
-                base_url=settings.gemini_base_url,
+                base_url=base_url,
+                api_version=VERSION,
                 timeout=int(settings.model_timeout.total_seconds() * 1000),
                 retry_options=types.HttpRetryOptions(attempts=1),
                 httpx_async_client=http,

@@ -36,7 +36,7 @@ _DECLINED = frozenset(
 
 @contextmanager
 def gemini_errors(*, model: str, setting: str) -> Iterator[None]:
-    """Translate whatever google-genai raises for a call of `model`, which `setting` chose.
+    """Translate whatever google-genai, or a stream beside it, raises for a call of `model`, which `setting` chose.
 
     Causes are cut off (`from None`): their texts hold the provider's answer or the prompt.
     """

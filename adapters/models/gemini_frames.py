@@ -1,12 +1,12 @@
 """Gemini's streamed answers as they come over HTTP: frames of JSON, each read once.
 
-google-genai makes the other calls. For each frame it parses JSON three times and builds models of its whole schema:
-some 250 µs, more than a core where 200 answers come at 20 tokens a second; this takes 90
-(docs/decisions/0035-frames.md). A test holds the request against the one that google-genai sends.
+google-genai makes the other calls. It parses the JSON of each frame three times and builds models of its whole schema,
+which takes two to three times as long as all that is done here (docs/decisions/0035-frames.md). A test holds the
+request against the one that google-genai sends.
 """
 
-import base64
-from collections.abc import AsyncGenerator, Mapping
+import json
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -15,19 +15,14 @@ from google.genai import errors
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 
-_GOOGLE = "https://generativelanguage.googleapis.com"
-_ALPHABET = str.maketrans("-_", "+/")
+BASE_URL = "https://generativelanguage.googleapis.com"
+VERSION = "v1"
+_MOST = 32 * 1024 * 1024  # characters of a frame: an image that nobody asked for is less
+_OTHER_FIELDS = (":", "event:", "id:", "retry:")
 
 
 def _or_empty(value: object) -> object:
-    return [] if value is None else value
-
-
-def _standard(value: object) -> object:
-    """Take base64 in either alphabet; answer the standard one."""
-    if not isinstance(value, str):
-        return value
-    return base64.b64encode(base64.b64decode(value.translate(_ALPHABET), validate=True)).decode()
+    return () if value is None else value
 
 
 class _Wire(BaseModel):
@@ -48,8 +43,8 @@ class Part(_Wire):
     text: str | None = None
     thought: bool | None = None
     function_call: FunctionCall | None = None
-    thought_signature: Annotated[str | None, BeforeValidator(_standard)] = None
-    """Base64 of the standard alphabet."""
+    thought_signature: str | None = None
+    """Base64, of either alphabet."""
 
 
 class Content(_Wire):
@@ -90,10 +85,10 @@ class Frame(_Wire):
 class GeminiStreams:
     """Calls `streamGenerateContent`."""
 
-    def __init__(self, http: httpx2.AsyncClient, *, base_url: str | None, key: str, timeout: timedelta) -> None:
+    def __init__(self, http: httpx2.AsyncClient, *, base_url: str, key: str, timeout: timedelta) -> None:
         """`timeout` is for each single wait: for a connection, for the next bytes."""
         self._http = http
-        self._root = f"{(base_url or _GOOGLE).rstrip('/')}/v1"
+        self._root = f"{base_url.rstrip('/')}/{VERSION}"
         self._headers = {"x-goog-api-key": key}
         self._timeout = timeout.total_seconds()
 
@@ -106,11 +101,41 @@ class GeminiStreams:
         ) as response:
             if response.status_code != httpx2.codes.OK:
                 raise errors.APIError(response.status_code, await _body(response), response)
-            async for event in httpx2.EventSource(response):
-                frame = event.json()
-                if isinstance(frame, dict) and "error" in frame:
-                    raise errors.APIError(0, frame, response)
+            async for text in _texts(response):
+                frame = json.loads(text)
+                error = frame.get("error") if isinstance(frame, dict) else None
+                if error is not None:
+                    raise errors.APIError(0, frame if isinstance(error, dict) else {}, response)
                 yield Frame.model_validate(frame)
+
+
+async def _texts(response: httpx2.Response) -> AsyncGenerator[str]:
+    """Yield the JSON of each event, and of what comes as none.
+
+    httpx2's `EventSource` drops what Gemini's stream may hold beside events: an error in bare lines of JSON, and a last
+    event without its blank line. Its `aiter_lines` breaks lines at characters that JSON may hold.
+    """
+    lines: list[str] = []
+    rest, size = "", 0
+    async for text in response.aiter_text():
+        size += len(text)
+        if size > _MOST:
+            raise ValueError("a frame is too long")
+        *ended, rest = (rest + text).split("\n")
+        for line in ended:
+            if line not in ("", "\r"):
+                lines.append(line)
+            else:
+                if joined := _joined(lines):
+                    yield joined
+                lines, size = [], 0
+    if joined := _joined([*lines, rest]):
+        yield joined
+
+
+def _joined(lines: Iterable[str]) -> str:
+    """Take the data of an event, if it has any; a line that is none of its fields is JSON as it stands."""
+    return "\n".join(line.removeprefix("data:") for line in lines if not line.startswith(_OTHER_FIELDS))
 
 
 async def _body(response: httpx2.Response) -> object:

@@ -128,7 +128,8 @@ def _read(frame: Frame, progress: Progress, model: str) -> list[TextDelta | Tool
     if not frame.candidates:
         return []
     candidate = frame.candidates[0]
-    progress.finish = candidate.finish_reason or progress.finish
+    if candidate.finish_reason:
+        progress.finish = candidate.finish_reason.upper()
     parts = candidate.content.parts if candidate.content is not None else ()
     text = "".join(part.text for part in parts if part.text and not part.thought)
     return [*([TextDelta(text)] if text else []), *calls_in(parts, model=model)]

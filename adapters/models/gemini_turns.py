@@ -12,6 +12,7 @@ from domain.errors import ProviderMalformed
 from domain.ports import AnswerRequest, ModelStep, ToolCall, ToolResult, ToolSpec
 from domain.prompts import RenderedPrompt
 
+_ALPHABET = str.maketrans("-_", "+/")
 _ROLES = {Role.USER: "user", Role.ASSISTANT: "model"}
 
 
@@ -40,8 +41,17 @@ def calls_in(parts: Sequence[Part], *, model: str) -> Iterator[ToolCall]:
             id=part.function_call.id or f"call-{secrets.token_hex(8)}",
             name=part.function_call.name,
             arguments=part.function_call.args or {},
-            signature=part.thought_signature or None,
+            signature=_standard(part.thought_signature, model=model) if part.thought_signature else None,
         )
+
+
+def _standard(signature: str, *, model: str) -> str:
+    """Take base64 of either alphabet, padded or not; answer the standard one."""
+    padded = signature.translate(_ALPHABET) + "=" * (-len(signature) % 4)
+    try:
+        return base64.b64encode(base64.b64decode(padded, validate=True)).decode()
+    except ValueError:
+        raise ProviderMalformed(f"The signature of Gemini's thoughts is no base64 ({model}).") from None
 
 
 def _contents(prompt: RenderedPrompt) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ class Deltas:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Count an answer that is being written."""
+        """Count an answer that pieces come of."""
         self._answers += 1
         try:
             yield
@@ -79,8 +79,8 @@ class Deltas:
     def window(self) -> timedelta:
         """How long what an answer says is gathered, so that a fast model does not cost a row a token.
 
-        It grows with the answers that are written beside it: a row costs the worker, the database and the API as much
-        as some words do, and from some number on a reader gets them sooner if they come together.
+        It grows with the answers that are written beside it, so that the rows of a process do not: each costs the
+        worker, the database, the API and the reader as much as some words do.
         """
         return max(_WINDOW, timedelta(seconds=self._answers / _PIECES_A_SECOND))
 

@@ -13,6 +13,7 @@ from activities.agent import Agent
 from activities.catalogues import Catalogues
 from activities.document_search import DocumentSearch
 from adapters.clock import now
+from adapters.postgres.deltas import Deltas
 from adapters.postgres.tables import tool_calls
 from adapters.sealing import Sealer
 from adapters.tools.mcp import McpCaller
@@ -58,7 +59,7 @@ async def an_agents_turn(
 
 def agent(engine: AsyncEngine, generator: Generator) -> Agent:
     catalogues = Catalogues(engine, McpCaller(allowed=LOOPBACK), SEALER, now)
-    return Agent(engine, generator, catalogues, lambda: NOW, silence=timedelta(seconds=20))
+    return Agent(engine, Deltas(engine), generator, catalogues, lambda: NOW, silence=timedelta(seconds=20))
 
 
 async def ask(

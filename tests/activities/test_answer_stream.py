@@ -13,6 +13,7 @@ from adapters.postgres.deltas import Deltas
 from adapters.postgres.turns import Claim
 from domain.ids import TurnId
 from domain.ports import AnswerRequest
+from tests.activities.turn_steps import running
 from tests.fakes import ScriptedGenerator
 
 PIECES = [f"word{number} " for number in range(200)]
@@ -36,13 +37,18 @@ async def test_a_stream_that_is_behind_leaves_others_their_turn_between_two_piec
     assert turns >= len(PIECES)
 
 
-async def test_an_answer_is_counted_while_it_is_written_and_no_longer(engine: AsyncEngine) -> None:
+async def test_an_answer_is_counted_from_its_first_piece_to_its_end(engine: AsyncEngine) -> None:
+    (ref,) = await running(engine, 1)
     deltas = Deltas(engine)
     with ExitStack() as others:
         for _ in range(99):
             others.enter_context(deltas.writing())
         alone = deltas.window
-        async with DeltaWriter(deltas, TurnId(uuid4()), Claim(1, 0), patience=SECOND):
+        async with DeltaWriter(deltas, ref.turn_id, Claim(1, 1), patience=SECOND) as writer:
             await asyncio.sleep(0)
+            assert deltas.window == alone
+            writer.write("a")
+            for _ in range(5):
+                await asyncio.sleep(0)
             assert deltas.window > alone
         assert deltas.window == alone

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from activities.generation import Generation
 from adapters.models.budgeted import budgeted
 from adapters.models.providers import open_models
+from adapters.postgres.deltas import Deltas
 from adapters.postgres.tables import bots
 from adapters.settings import Settings
 from domain.errors import ProviderAuth, ProviderError, ProviderRateLimited, SafetyBlocked
@@ -45,7 +46,9 @@ class House:
     time: datetime = NOW
 
     def __post_init__(self) -> None:
-        self.step = Generation(self.engine, self.generator, lambda: self.time, silence=timedelta(seconds=20))
+        self.step = Generation(
+            self.engine, Deltas(self.engine), self.generator, lambda: self.time, silence=timedelta(seconds=20)
+        )
 
     step: Any = None
 

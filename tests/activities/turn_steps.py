@@ -5,18 +5,20 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import ActivityEnvironment
 
 from activities.conversation import Conversation
 from activities.generation import Generation
 from activities.retrieval import Retrieval
+from adapters.postgres.deltas import Deltas
 from adapters.postgres.tables import messages, turn_events, turns
 from domain.conversation import TurnOutcome
 from domain.ids import answer_id
 from domain.ports import Embedder, Generator
 from domain.steps import Done, LoadedHistory, Persisted, PersistTurn, Retrieved, TurnRef
+from tests.builders import a_bot, a_question
 from tests.fakes import ScriptedGenerator, WordEmbedder
 
 T = TypeVar("T")
@@ -49,7 +51,9 @@ async def retrieve(engine: AsyncEngine, ref: TurnRef, embedder: Embedder | None 
 def generation(
     engine: AsyncEngine, generator: Generator | None = None, *, silence: timedelta = timedelta(seconds=20)
 ) -> Generation:
-    return Generation(engine, generator or ScriptedGenerator(["An answer."]), lambda: NOW, silence=silence)
+    return Generation(
+        engine, Deltas(engine), generator or ScriptedGenerator(["An answer."]), lambda: NOW, silence=silence
+    )
 
 
 async def persist(
@@ -69,6 +73,17 @@ async def answered(engine: AsyncEngine, ref: TurnRef, answer: str) -> None:
     await retrieve(engine, ref)
     await attempt(generation(engine, ScriptedGenerator([answer])).generate, ref)
     await persist(engine, ref)
+
+
+async def running(engine: AsyncEngine, count: int) -> list[TurnRef]:
+    """Turns that an attempt numbered 1 writes, each after its first event."""
+    owner, bot = await a_bot(engine)
+    refs = [await a_question(engine, owner, bot) for _ in range(count)]
+    for ref in refs:
+        await load(engine, ref)
+    async with engine.begin() as connection:
+        await connection.execute(update(turns).where(turns.c.bot_id == bot).values(attempt=1))
+    return refs
 
 
 async def events_of(engine: AsyncEngine, ref: TurnRef) -> list[tuple[str, dict[str, Any]]]:

@@ -14,20 +14,7 @@ from adapters.postgres.tables import turns
 from adapters.postgres.turns import Claim
 from domain.errors import TurnClosed
 from domain.ids import TurnId
-from domain.steps import TurnRef
-from tests.activities.turn_steps import load
-from tests.builders import a_bot, a_question
-
-
-async def running(engine: AsyncEngine, count: int) -> list[TurnRef]:
-    """Turns that an attempt numbered 1 writes, each after its first event."""
-    owner, bot = await a_bot(engine)
-    refs = [await a_question(engine, owner, bot) for _ in range(count)]
-    for ref in refs:
-        await load(engine, ref)
-    async with engine.begin() as connection:
-        await connection.execute(update(turns).where(turns.c.bot_id == bot).values(attempt=1))
-    return refs
+from tests.activities.turn_steps import running
 
 
 def a_delta(turn_id: TurnId, text: str, *, after: int = 1, attempt: int = 1) -> Delta:

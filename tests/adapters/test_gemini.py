@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -21,7 +22,9 @@ from pydantic.alias_generators import to_camel
 
 from adapters.models.gemini import GeminiEmbedder, open_gemini
 from adapters.models.gemini_errors import until_reset
+from adapters.models.gemini_frames import Part
 from adapters.models.gemini_generation import GeminiGenerator
+from adapters.models.gemini_turns import calls_in
 from adapters.settings import Settings
 from domain.citations import verify
 from domain.conversation import ChatMessage, Role
@@ -392,17 +395,88 @@ async def test_an_answer_that_breaks_off_may_be_tried_again(
     assert type(caught.value) is ProviderError
 
 
-async def test_an_answer_that_is_no_stream_may_be_tried_again() -> None:
-    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await g.reply(writer, 200, {"hello": "I am a proxy."})
+@pytest.mark.parametrize("after", [0, 3])
+async def test_an_error_that_comes_as_no_event_keeps_its_kind_and_its_pause(
+    double: g.GeminiDouble, generator: GeminiGenerator, after: int
+) -> None:
+    double.script("generate", g.bare_error(429, "21s", after=after), g.bare_error(403, after=after))
+    with pytest.raises(ProviderRateLimited) as caught:
+        await read(generator)
+    assert caught.value.retry_after == timedelta(seconds=21)
+    with pytest.raises(ProviderAuth):
+        await read(generator)
+
+
+async def test_a_last_frame_without_its_blank_line_ends_an_answer_all_the_same(
+    double: g.GeminiDouble, generator: GeminiGenerator
+) -> None:
+    double.script("generate", g.unended(after=3))
+    assert await read(generator) == ("The documents say: end", [Finished("gemini/gemini-2.5-flash", 1, 9)])
+
+
+async def replying(payload: bytes, content_type: str = "text/event-stream") -> tuple[str, list[Finished]]:
+    """Read a whole response of a server that gives these bytes."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await g.reply_raw(writer, payload, content_type)
         writer.close()
 
-    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, open_gemini(settings_for(f"http://127.0.0.1:{port}")) as (_, generator):
-        with pytest.raises(ProviderError) as caught:
-            await read(generator)
+        return await read(generator)
+
+
+def a_frame(*parts: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
+    candidate = {"content": {"parts": parts, "role": "model"}, "finishReason": finish}
+    return b"data: " + json.dumps({"candidates": [candidate], **more}, ensure_ascii=False).encode() + b"\n\n"
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream; charset=utf-8"])
+async def test_a_stream_is_read_whatever_a_proxy_calls_it_and_puts_between(content_type: str) -> None:
+    split = "one\u2028two\x85 "
+    image = {"inlineData": {"mimeType": "image/png", "data": "A" * 2_000_000}}
+    payload = b"".join(
+        [
+            b": ping\n\n",
+            b"event: message\nid: 7\n" + a_frame({"text": split}, error=None),
+            a_frame({"text": "thought", "thought": True}, {"text": "three", "thoughtSignature": "YWI"}),
+            a_frame(image, usageMetadata=None),
+            b'data: {"candidates": null}\r\n\r\n',
+            a_frame(finish="STOP"),
+        ]
+    )
+    text, [end] = await replying(payload, content_type)
+    assert (text, end.cut_off) == (split + "three", False)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b'{"hello": "I am a proxy."}', b"<html>\n\n</html>", b"data: [1]\n\n", b'data: {"candidates": 7}\n\n'],
+)
+async def test_an_answer_that_is_no_stream_of_geminis_may_be_tried_again(payload: bytes) -> None:
+    with pytest.raises(ProviderError) as caught:
+        await replying(payload)
     assert caught.value.retryable
+
+
+async def test_an_error_that_is_a_sentence_may_be_tried_again() -> None:
+    with pytest.raises(ProviderError, match="no status"):
+        await replying(b'data: {"error": "overloaded"}\n\n')
+
+
+@pytest.mark.parametrize(("given", "kept"), [("YWI", "YWI="), ("-_8", "+/8="), ("+/8=", "+/8="), ("", None)])
+async def test_a_signature_is_kept_in_one_alphabet(given: str, kept: str | None) -> None:
+    part = Part.model_validate({"functionCall": {"name": "look_up"}, "thoughtSignature": given})
+    [call] = calls_in([part], model="m")
+    assert call.signature == kept
+
+
+def test_a_signature_that_is_none_is_malformed() -> None:
+    part = Part.model_validate({"functionCall": {"name": "look_up"}, "thoughtSignature": "?"})
+    with pytest.raises(ProviderMalformed):
+        list(calls_in([part], model="m"))
 
 
 async def test_the_token_limit_ends_an_answer_in_order(double: g.GeminiDouble, generator: GeminiGenerator) -> None:
