@@ -105,7 +105,7 @@ class Indexes:
             async with self._engine.connect() as connection:
                 chunks = await keyword_segments.keywords_of(connection, batch)
             packed.append(await asyncio.to_thread(_packed, numbers, chunks))
-        buckets = await asyncio.to_thread(lambda: list(postings.encode(packed)))
+        buckets = await asyncio.to_thread(lambda: list(postings.encode(packed, first)))
         async with transaction(self._engine) as connection:
             return await keyword_segments.replace(connection, bot, versions, buckets)
 

@@ -4,7 +4,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from statistics import fmean, pstdev
+from math import sqrt
+from statistics import fmean
 
 from domain.ids import ChunkId, DocumentId
 
@@ -107,7 +108,7 @@ def _fused(found: Sequence[Hit], fluency: float) -> list[float]:
     words = sorted((each.coverage for each in found), reverse=True)
     cosines = sorted(_judged(found), reverse=True)
     most = words[0] if words else 0.0
-    mean, spread = (fmean(cosines), pstdev(cosines)) if cosines else (0.0, 0.0)
+    mean, spread = _mean_and_deviation(cosines)
     differ = spread > _ALIKE
     lead = _lead(cosines) / spread / _ALONE - _lead(words) / most if differ and most else 0.0
     share = _share_of_vectors(most, fluency, lead=lead)
@@ -116,6 +117,14 @@ def _fused(found: Sequence[Hit], fluency: float) -> list[float]:
         return (similarity - mean) / spread / _DEVIATIONS if similarity is not None and differ else 0.0
 
     return [(1 - share) * (each.coverage / most if most else 0.0) + share * nearness(each.similarity) for each in found]
+
+
+def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """As `statistics.pstdev`, whose exact fractions take eight times as long."""
+    if not values:
+        return 0.0, 0.0
+    mean = fmean(values)
+    return mean, sqrt(fmean((value - mean) ** 2 for value in values))
 
 
 def _judged(found: Sequence[Hit]) -> list[float]:

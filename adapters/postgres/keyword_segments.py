@@ -121,8 +121,8 @@ async def replace(
     await copy_rows(
         connection,
         "keyword_postings",
-        ["segment_id", "bucket", "postings"],
-        [(segment, bucket, postings) for bucket, postings in buckets],
+        ["segment_id", "bucket", "packed"],
+        [(segment, bucket, packed) for bucket, packed in buckets],
     )
     return True
 

@@ -171,7 +171,7 @@ POSTINGS = text(
         FROM placed WHERE segment_id IS NOT NULL GROUP BY segment_id
     )
     SELECT s.chunks, live.parts, CAST(NULL AS uuid[]) AS scanned,
-           ARRAY (SELECT p.postings FROM keyword_postings p
+           ARRAY (SELECT p.packed FROM keyword_postings p
                   WHERE p.segment_id = s.id AND p.bucket = ANY (CAST(:buckets AS int[]))) AS buckets
     FROM live JOIN keyword_segments s ON s.id = live.segment_id
     UNION ALL

@@ -369,7 +369,7 @@ keyword_postings = Table(
     metadata,
     _to("keyword_segments", "segment_id"),
     Column("bucket", Integer, nullable=False),
-    Column("postings", LargeBinary, nullable=False),  # as `adapters/postgres/postings.py` writes them
+    Column("packed", LargeBinary, nullable=False),  # as `adapters/postgres/postings.py` writes them
     PrimaryKeyConstraint("segment_id", "bucket"),
 )
 

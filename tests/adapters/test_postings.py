@@ -28,7 +28,7 @@ def parts(*given: tuple[IngestionId, int, int]) -> bytes:
 def segment(chunks: list[dict[int, float]], wanted: list[int], live: bytes) -> Segment:
     sent = [(number, keywords.encode(chunk).to_binary()) for number, chunk in enumerate(chunks)]
     half = len(sent) // 2
-    buckets = dict(postings.encode([postings.pack(sent[:half]), postings.pack(sent[half:])]))
+    buckets = dict(postings.encode([postings.pack(sent[:half]), postings.pack(sent[half:])], len(sent)))
     asked = [buckets[bucket] for bucket in postings.buckets_of(wanted) if bucket in buckets]
     return Segment(len(chunks), live, asked)
 
@@ -95,8 +95,21 @@ def test_a_question_whose_terms_no_chunk_has_finds_nothing(chunks: list[dict[int
     assert found.best({}, 10) == []
 
 
+def test_a_term_that_all_chunks_have_takes_a_byte_for_each_and_is_ranked_as_one_that_is_listed() -> None:
+    """Weights in steps of a 255th: who has more of the term comes first, and who has least of it is found as well."""
+    weights = [0.001, *(0.01 * number for number in range(2, 201))]
+    chunks = [{7: weight, 8: weight} if at % 9 == 0 else {7: weight} for at, weight in enumerate(weights)]
+    rare, common = segment(chunks, [8], parts((OLD, 0, 200))), segment(chunks, [7], parts((OLD, 0, 200)))
+    assert rare.buckets == common.buckets, "one bucket holds both"
+    assert len(common.buckets[0]) < 2 * len(chunks)
+    for wanted, having in ((7, range(200)), (8, range(0, 200, 9))):
+        found = Postings([common], [wanted])
+        assert found.having() == {wanted: len(having)}
+        assert [at for _, at in found.best({wanted: 1.0}, 200)] == sorted(having, reverse=True)
+
+
 def test_a_segment_of_no_chunks_has_no_buckets() -> None:
-    assert list(postings.encode([])) == []
+    assert list(postings.encode([], 0)) == []
 
 
 def test_keywords_are_read_as_they_were_written(chunks: list[dict[int, float]]) -> None:
