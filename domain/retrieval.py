@@ -124,7 +124,7 @@ def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     if not values:
         return 0.0, 0.0
     mean = fmean(values)
-    return mean, sqrt(fmean((value - mean) ** 2 for value in values))
+    return mean, sqrt(fmean([(value - mean) ** 2 for value in values]))
 
 
 def _judged(found: Sequence[Hit]) -> list[float]:
