@@ -44,7 +44,7 @@ class Conversation:
             tokens=sum(said.tokens for said in plan.window),
             summarize=bool(plan.unsummarized),
             title=title,
-            understand=self._understands(question, follows=bool(plan.window)),
+            searches_understood=self._understands(question, follows=bool(plan.window)),
             agent=_bounds(question.configuration),
         )
 

@@ -1,7 +1,7 @@
 """Finding the passages that a turn's answer rests on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from activities.heartbeat import heartbeats
+from activities.understanding import Understanding
 from adapters.postgres import turn_events, turn_passages, turns
 from adapters.postgres.engine import reading, transaction
 from adapters.postgres.patience import patiently
@@ -35,20 +36,39 @@ class Retrieval:
     """Embeds the question and searches the bot's documents; done once, however often it is tried."""
 
     def __init__(
-        self, engine: AsyncEngine, embedder: Embedder, completes: Callable[[str | None], bool] = lambda _: False
+        self,
+        engine: AsyncEngine,
+        embedder: Embedder,
+        understanding: Understanding,
+        completes: Callable[[str | None], bool] = lambda _: False,
     ) -> None:
         """`completes` tells whether a bot's model can put passages in order."""
         self._engine = engine
         self._embedder = embedder
+        self._understanding = understanding
         self._completes = completes
 
     @activity.defn(name=steps.RETRIEVE.name)
     async def retrieve(self, ref: TurnRef) -> Retrieved:
         """Store the passages and announce them. An attempt that finds them stored pays for nothing."""
+        return await self._retrieve(ref, understand=False)
+
+    @activity.defn(name=steps.UNDERSTAND_AND_RETRIEVE.name)
+    async def understand_and_retrieve(self, ref: TurnRef) -> Retrieved:
+        """Search for what a model understands the question as: one step, since nothing else comes between the two.
+
+        Whatever fails an attempt, a later one does without the model.
+        """
+        tries = steps.UNDERSTAND_QUESTION.policy.attempts or 0
+        return await self._retrieve(ref, understand=activity.info().attempt <= tries)
+
+    async def _retrieve(self, ref: TurnRef, *, understand: bool) -> Retrieved:
         async with heartbeats():
             question = await patiently(lambda: self._question(ref), within=_PATIENCE)
             if isinstance(question, Retrieved):
                 return question
+            if understand:
+                question = replace(question, queries=tuple(await self._understanding.queries(ref, question)))
             found = await self._find(ref, question)
             await patiently(lambda: self._store(ref, found), within=_PATIENCE)
             if found.rerank:

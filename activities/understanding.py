@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -12,9 +12,11 @@ from temporalio import activity
 from activities.fallback import ShortTexts
 from activities.heartbeat import heartbeats
 from adapters.postgres import history, turns, understanding
-from adapters.postgres.engine import transaction
+from adapters.postgres.engine import reading, transaction
 from adapters.postgres.patience import patiently
+from adapters.postgres.turns import Question
 from domain import steps
+from domain.conversation import ChatMessage
 from domain.errors import ProviderError
 from domain.ports import Completion, CompletionRequest, Generator
 from domain.steps import TurnRef, Understood
@@ -36,33 +38,43 @@ class Understanding:
 
     @activity.defn(name=steps.UNDERSTAND_QUESTION.name)
     async def understand_question(self, ref: TurnRef) -> Understood:
-        """Store the queries on the turn. An attempt that finds them stored pays for nothing."""
+        """Find what to search for, in runs that have a step of its own for it."""
         async with heartbeats():
-            question, request = await patiently(lambda: self._request(ref), within=_PATIENCE)
-            if question.queries:
-                return Understood(queries=len(question.queries))
-            completion = await self._complete(question, request)
-            if completion is None:
-                return Understood(queries=1)
-            wanted = question.configuration.retrieval.queries
-            queries = read_queries(storable(completion.text), question=question.content, queries=wanted)
-            if queries is None:
-                log.warning("question_not_understood", turn_id=str(ref.turn_id), code="provider_malformed")
-            found = queries or [question.content]
-            await patiently(lambda: self._store(ref, found, completion), within=_PATIENCE)
-            return Understood(queries=len(found))
+            question = await patiently(lambda: self._question(ref), within=_PATIENCE)
+            return Understood(queries=len(await self.queries(ref, question)))
 
-    async def _request(self, ref: TurnRef) -> tuple[turns.Question, CompletionRequest]:
-        async with self._engine.connect() as connection:
-            question = await turns.question(connection, ref)
-            wanted = question.configuration.retrieval
-            earlier = await history.read(connection, ref, question) if wanted.condense else []
+    async def queries(self, ref: TurnRef, question: Question) -> Sequence[str]:
+        """Give what to search for, and store it on the turn. Where that has been done nothing is paid again."""
+        if question.queries:
+            return question.queries
+        request = await patiently(lambda: self._request(ref, question), within=_PATIENCE)
+        completion = await self._complete(question, request)
+        if completion is None:
+            return [question.content]
+        wanted = question.configuration.retrieval.queries
+        queries = read_queries(storable(completion.text), question=question.content, queries=wanted)
+        if queries is None:
+            log.warning("question_not_understood", turn_id=str(ref.turn_id), code="provider_malformed")
+        found = queries or [question.content]
+        await patiently(lambda: self._store(ref, found, completion), within=_PATIENCE)
+        return found
+
+    async def _question(self, ref: TurnRef) -> Question:
+        async with reading(self._engine) as connection:
+            return await turns.question(connection, ref)
+
+    async def _request(self, ref: TurnRef, question: Question) -> CompletionRequest:
+        wanted = question.configuration.retrieval
+        earlier: list[ChatMessage] = []
+        if wanted.condense:
+            async with reading(self._engine) as connection:
+                earlier = await history.read(connection, ref, question)
         boundary = secrets.token_hex(8)
-        return question, understanding_request(
+        return understanding_request(
             question.content, earlier, queries=wanted.queries, boundary=boundary, model=question.model
         )
 
-    async def _complete(self, question: turns.Question, request: CompletionRequest) -> Completion | None:
+    async def _complete(self, question: Question, request: CompletionRequest) -> Completion | None:
         try:
             async with asyncio.timeout(_SLOW.total_seconds()):
                 return await self._texts.complete(question, request, tried_again=False)

@@ -37,7 +37,16 @@ SUMMARIZE = Policy(
 # One short call that is given up after ten seconds; the question is then searched for as it was asked.
 UNDERSTAND = Policy(attempt=timedelta(seconds=30), attempts=2, heartbeat=timedelta(seconds=15))
 
-# As well, but for what is stored at its end: without it there is nothing to answer from.
+# Both in one step. An attempt after these two searches for the question as it was asked.
+UNDERSTAND_AND_RETRIEVE = Policy(
+    attempt=UNDERSTAND.attempt,
+    attempts=RETRIEVE.attempts,
+    heartbeat=UNDERSTAND.heartbeat,
+    longest_pause=RETRIEVE.longest_pause,
+    patience=_CHAT_PATIENCE,
+)
+
+# As understanding, but for what is stored at its end: without it there is nothing to answer from.
 RERANK = Policy(attempt=timedelta(seconds=30), attempts=5, heartbeat=timedelta(seconds=15))
 
 # Beside the answer, which does not wait for a title longer than `workflows.turn` says: a dead worker's is taken over as

@@ -286,7 +286,8 @@ class AgentBounds(Model):
 class LoadedHistory(Model):
     """The window of earlier messages that the prompt will hold, and which further steps the turn needs.
 
-    `agent` where tools are used, and how far.
+    `searches_understood` where the search puts the question into words first; runs of an older release have a step of its own
+    for it, which `understand` asks for. `agent` where tools are used, and how far.
     """
 
     messages: int
@@ -294,6 +295,7 @@ class LoadedHistory(Model):
     summarize: bool = False
     title: bool = False
     understand: bool = False
+    searches_understood: bool = False
     agent: AgentBounds | None = None
 
 
@@ -372,6 +374,15 @@ UNDERSTAND_QUESTION = Step(
     try_cancel=True,
 )
 RETRIEVE = Step("retrieve", TurnRef, Retrieved, Queue.MODELS, policy.RETRIEVE, "Find passages")
+UNDERSTAND_AND_RETRIEVE = Step(
+    "understand_and_retrieve",
+    TurnRef,
+    Retrieved,
+    Queue.MODELS,
+    policy.UNDERSTAND_AND_RETRIEVE,
+    "Understand the question, find passages",
+    try_cancel=True,
+)
 RERANK = Step("rerank", RerankPassages, Reranked, Queue.MODELS, policy.RERANK, "Put passages in order", try_cancel=True)
 GENERATE = Step("generate", TurnRef, Generated, Queue.MODELS, policy.GENERATE, "Stream the answer", try_cancel=True)
 DECLINE = Step("decline", TurnRef, Done, Queue.CHAT, policy.DATABASE, "Say that it does not know", local=True)
@@ -594,7 +605,7 @@ STEPS: tuple[Step[Model, Model], ...] = (
     BEGIN_INGESTION, EXTRACT, RECOGNIZE, RECOGNIZE_LOCALLY, KEEP_TEXT_PAGES, CHUNK, EMBED, PUBLISH, PARK,
     DISCARD_ARTIFACTS, DISCARD_CHUNKS, CLOSE_INGESTION,
     BEGIN_IMPORT, UNPACK, RETRY_PARKED, CLAIM_PACK, EXTRACT_PACK, EMBED_PACK, RELEASE_PACK, SETTLE_IMPORT, END_IMPORT,
-    LOAD_HISTORY, SUMMARIZE_HISTORY, TITLE, UNDERSTAND_QUESTION, RETRIEVE, RERANK, GENERATE, DECLINE, PERSIST,
+    LOAD_HISTORY, SUMMARIZE_HISTORY, TITLE, UNDERSTAND_QUESTION, RETRIEVE, UNDERSTAND_AND_RETRIEVE, RERANK, GENERATE, DECLINE, PERSIST,
     MODEL_STEP, SEARCH_DOCUMENTS, SQL_QUERY, HTTP_REQUEST, MCP_CALL, OPEN_CONSULTATION, CLOSE_CONSULTATION, READ_DECISIONS, SETTLE_CALL,
     BEGIN_CRAWL, SURVEY_SITE, FETCH_PAGES, CLOSE_CRAWL,
     STOP_INGESTION, PURGE_DOCUMENT, PURGE_BOT,

@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
         RETRIEVE,
         SUMMARIZE_HISTORY,
         TITLE,
+        UNDERSTAND_AND_RETRIEVE,
         UNDERSTAND_QUESTION,
         LoadedHistory,
         OutputT,
@@ -84,7 +85,7 @@ async def _write(ref: TurnRef, loaded: LoadedHistory, approvals: Approvals) -> N
         return
     if loaded.understand:
         await _run_if_it_can(UNDERSTAND_QUESTION, ref)
-    found = await run_step(RETRIEVE, ref)
+    found = await run_step(UNDERSTAND_AND_RETRIEVE if loaded.searches_understood else RETRIEVE, ref)
     stop_if_cancelled()
     if found.unknown:
         await run_step(DECLINE, ref)

@@ -7,12 +7,21 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.reranking import Reranking
-from activities.retrieval import Retrieval
 from adapters.postgres import turn_passages
 from domain.conversation import TurnOutcome
 from domain.errors import ProviderError, SafetyBlocked, TurnClosed
 from domain.steps import Reranked, RerankPassages, Retrieved, TurnRef
-from tests.activities.turn_steps import NOW, answer_of, attempt, events_of, generation, load, persist, turn_of
+from tests.activities.turn_steps import (
+    NOW,
+    answer_of,
+    attempt,
+    events_of,
+    generation,
+    load,
+    persist,
+    retrieval,
+    turn_of,
+)
 from tests.builders import a_bot, a_question, a_ready_document
 from tests.fakes import ScriptedGenerator, WordEmbedder
 
@@ -29,7 +38,7 @@ async def a_turn(engine: AsyncEngine, fallback_models: Sequence[str] = (), **ret
 
 
 async def found(engine: AsyncEngine, ref: TurnRef, *, completes: bool = True) -> Retrieved:
-    return await attempt(Retrieval(engine, WordEmbedder(), lambda _: completes).retrieve, ref)
+    return await attempt(retrieval(engine, completes=completes).retrieve, ref)
 
 
 async def rerank(engine: AsyncEngine, ref: TurnRef, generator: ScriptedGenerator, *, number: int = 1) -> Reranked:

@@ -1,13 +1,13 @@
 """Understanding a question on the real Postgres: paid for once, counted, and never a reason to fail."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from activities.retrieval import Retrieval
 from activities.understanding import Understanding
 from adapters.postgres import turn_passages
 from adapters.postgres.tables import documents
@@ -15,7 +15,18 @@ from domain.conversation import TurnOutcome
 from domain.errors import ProviderAuth, ProviderError, ProviderRateLimited, SafetyBlocked
 from domain.ports import Vectors
 from domain.steps import TurnRef, Understood
-from tests.activities.turn_steps import NOW, answer_of, answered, attempt, generation, load, persist, retrieve, turn_of
+from tests.activities.turn_steps import (
+    NOW,
+    answer_of,
+    answered,
+    attempt,
+    generation,
+    load,
+    persist,
+    retrieval,
+    retrieve,
+    turn_of,
+)
 from tests.builders import a_bot, a_question, a_ready_document
 from tests.fakes import ScriptedGenerator, WordEmbedder
 
@@ -36,6 +47,24 @@ async def understand(engine: AsyncEngine, ref: TurnRef, generator: ScriptedGener
     return await attempt(Understanding(engine, generator, lambda: NOW).understand_question, ref, number=number)
 
 
+async def found(engine: AsyncEngine, ref: TurnRef, generator: ScriptedGenerator, *, number: int = 1) -> list[str]:
+    """Search for what a model understands; answers the passages."""
+    step = retrieval(engine, Unreliable(), generator).understand_and_retrieve
+    with suppress(ProviderError):
+        await attempt(step, ref, number=number)
+    async with engine.connect() as connection:
+        return [passage.content for passage in await turn_passages.read(connection, ref.turn_id)]
+
+
+class Unreliable(WordEmbedder):
+    """A provider that cannot embed what is about a battery."""
+
+    async def embed_query(self, text: str) -> Vectors:
+        if "battery" in text:
+            raise ProviderError("Away.")
+        return await super().embed_query(text)
+
+
 @pytest.mark.parametrize(
     ("retrieval", "completes", "wanted"),
     [({}, True, True), ({}, False, False), ({"condense": False}, True, False), ({"condense": False, "queries": 2}, True, True)],
@@ -43,7 +72,9 @@ async def understand(engine: AsyncEngine, ref: TurnRef, generator: ScriptedGener
 async def test_a_follow_up_is_understood_where_the_bot_wants_it_and_a_model_can(
     engine: AsyncEngine, retrieval: dict[str, Any], completes: bool, wanted: bool
 ) -> None:
-    assert (await load(engine, await a_follow_up(engine, **retrieval), completes=completes)).understand is wanted
+    assert (
+        await load(engine, await a_follow_up(engine, **retrieval), completes=completes)
+    ).searches_understood is wanted
 
 
 @pytest.mark.parametrize(("queries", "wanted"), [(1, False), (2, True)])
@@ -51,13 +82,13 @@ async def test_a_first_question_needs_no_history_and_may_be_said_in_other_words(
     engine: AsyncEngine, queries: int, wanted: bool
 ) -> None:
     ref = await a_question(engine, *await a_bot(engine, configuration={"retrieval": {"queries": queries}}))
-    assert (await load(engine, ref, completes=True)).understand is wanted
+    assert (await load(engine, ref, completes=True)).searches_understood is wanted
 
 
 async def test_an_agent_chooses_its_own_words(engine: AsyncEngine) -> None:
     configuration = {"agent_type": "react", "retrieval": {"queries": 4}}
     ref = await a_question(engine, *await a_bot(engine, configuration=configuration))
-    assert not (await load(engine, ref, completes=True)).understand
+    assert not (await load(engine, ref, completes=True)).searches_understood
 
 
 async def test_what_is_understood_is_searched_for_paid_once_and_counted(engine: AsyncEngine) -> None:
@@ -83,13 +114,50 @@ async def test_what_is_understood_is_searched_for_paid_once_and_counted(engine: 
     assert (answer.input_tokens, answer.output_tokens) == (11 + 5, 7 + 3)
 
 
+async def test_what_a_model_understands_is_searched_for_in_the_same_step_and_paid_once(engine: AsyncEngine) -> None:
+    ref = await a_follow_up(engine)
+    await load(engine, ref, completes=True)
+    generator = ScriptedGenerator(["Nine years [1]."], completions=[CONDENSED])
+    for number in (1, 2):
+        assert await found(engine, ref, generator, number=number) == [TEXTS[0]]
+    assert len(generator.completed) == 1
+    turn = await turn_of(engine, ref)
+    assert (turn.queries, [call["step"] for call in turn.side_calls]) == ([CONDENSED], ["understand_question"])
+
+
+@pytest.mark.parametrize("failure", [ProviderError("Away."), SafetyBlocked("No."), "Sure!\nHere\nit is:", ""])
+async def test_a_search_whose_question_is_not_understood_is_for_what_was_asked(
+    engine: AsyncEngine, failure: str | BaseException
+) -> None:
+    ref = await a_follow_up(engine)
+    await load(engine, ref, completes=True)
+    assert len(await found(engine, ref, ScriptedGenerator(["Yes."], completions=[failure]))) == 1
+
+
+async def test_another_attempt_searches_for_what_was_understood_before_and_pays_nothing(engine: AsyncEngine) -> None:
+    ref = await a_follow_up(engine)
+    await load(engine, ref, completes=True)
+    generator = ScriptedGenerator(["Yes."], completions=["How long does its battery last?", CONDENSED])
+    for number in (1, 2):
+        assert not await found(engine, ref, generator, number=number), "its provider is away"
+    assert len(generator.completed) == 1
+
+
+async def test_an_attempt_after_two_that_failed_does_without_the_model(engine: AsyncEngine) -> None:
+    ref = await a_follow_up(engine)
+    await load(engine, ref, completes=True)
+    generator = ScriptedGenerator(["Yes."], completions=[CONDENSED])
+    assert len(await found(engine, ref, generator, number=3)) == 1
+    assert not generator.completed
+
+
 async def test_several_phrasings_are_searched_for_and_put_together(engine: AsyncEngine) -> None:
     ref = await a_follow_up(engine, queries=2, top_k=2)
     await load(engine, ref, completes=True)
     generator = ScriptedGenerator(["Yes."], completions=["Polaris lamp years\nVega torch hours"])
     assert await understand(engine, ref, generator) == Understood(queries=2)
     embedder = WordEmbedder()
-    await attempt(Retrieval(engine, embedder).retrieve, ref)
+    await attempt(retrieval(engine, embedder).retrieve, ref)
     assert embedder.calls == 2
     async with engine.connect() as connection:
         found = {passage.content for passage in await turn_passages.read(connection, ref.turn_id)}
@@ -113,7 +181,7 @@ async def test_all_phrasings_are_searched_for_in_one_state_of_the_documents(engi
                 await a_ready_document(engine, ref.owner_id, ref.bot_id, replacing, WordEmbedder())
             return await super().embed_query(text)
 
-    await attempt(Retrieval(engine, Replacing()).retrieve, ref)
+    await attempt(retrieval(engine, Replacing()).retrieve, ref)
     async with engine.connect() as connection:
         (passage,) = await turn_passages.read(connection, ref.turn_id)
     assert passage.content.splitlines() == [replacing[0], *(f" {content}" for content in replacing[1:])]

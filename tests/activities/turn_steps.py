@@ -12,6 +12,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.conversation import Conversation
 from activities.generation import Generation
 from activities.retrieval import Retrieval
+from activities.understanding import Understanding
 from adapters.postgres.deltas import Deltas
 from adapters.postgres.tables import messages, turn_events, turns
 from domain.conversation import TurnOutcome
@@ -44,8 +45,19 @@ async def decline(engine: AsyncEngine, ref: TurnRef, *, number: int = 1, run: st
     return await attempt(Conversation(engine, lambda: NOW, lambda _: False).decline, ref, number=number, run=run)
 
 
+def retrieval(
+    engine: AsyncEngine,
+    embedder: Embedder | None = None,
+    generator: Generator | None = None,
+    *,
+    completes: bool = False,
+) -> Retrieval:
+    understanding = Understanding(engine, generator or ScriptedGenerator(["An answer."]), lambda: NOW)
+    return Retrieval(engine, embedder or WordEmbedder(), understanding, lambda _: completes)
+
+
 async def retrieve(engine: AsyncEngine, ref: TurnRef, embedder: Embedder | None = None) -> Retrieved:
-    return await attempt(Retrieval(engine, embedder or WordEmbedder()).retrieve, ref)
+    return await attempt(retrieval(engine, embedder).retrieve, ref)
 
 
 def generation(

@@ -10,7 +10,6 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.reranking import Reranking
-from activities.retrieval import Retrieval
 from adapters.models.gemini import open_gemini
 from adapters.postgres import turn_passages
 from domain.ports import Generator
@@ -19,7 +18,7 @@ from tests.activities.agent_steps import ask, call, calls_of, model
 from tests.activities.test_consultation import asking, close_it, open_it
 from tests.activities.test_mcp import OBJECT, a_turn, call_it
 from tests.activities.test_tools import a_connection, asked, query, request
-from tests.activities.turn_steps import NOW, answered, attempt, load, turn_of
+from tests.activities.turn_steps import NOW, answered, attempt, load, retrieval, turn_of
 from tests.adapters.test_gemini import settings_for
 from tests.builders import a_bot, a_question, a_ready_document, a_user
 from tests.fakes import WordEmbedder
@@ -154,7 +153,7 @@ async def reranked(engine: AsyncEngine, generator: Generator, document: Injected
     await a_ready_document(engine, owner, bot, texts, WordEmbedder())
     ref = await a_question(engine, owner, bot, content=QUESTION)
     await load(engine, ref)
-    found = await attempt(Retrieval(engine, WordEmbedder(), lambda _: True).retrieve, ref)
+    found = await attempt(retrieval(engine, completes=True).retrieve, ref)
     assert found.rerank
     orders = []
     for put_in_order in (False, True):

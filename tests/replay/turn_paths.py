@@ -17,7 +17,8 @@ from tests.replay.runs import await_end, histories_of
 from tests.workflows.turn_runs import FakeSteps, stalled, workers
 
 Run = WorkflowHandle[object, Persisted]
-UNDERSTANDS = LoadedHistory(messages=2, tokens=20, understand=True)
+UNDERSTANDS = LoadedHistory(messages=2, tokens=20, searches_understood=True)
+UNDERSTOOD_BEFORE = LoadedHistory(messages=2, tokens=20, understand=True)
 UNTITLED = LoadedHistory(messages=0, tokens=0, title=True)
 CANDIDATES = Retrieved(passages=20, rerank=True, relevance=0.9)
 ENDED = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
@@ -99,8 +100,20 @@ async def declined(client: Client) -> list[WorkflowHistory]:
 
 
 async def understood(client: Client) -> list[WorkflowHistory]:
+    """A follow-up question that is put into words in a step of its own, as older releases do."""
+    return await played(client, 35, FakeSteps(loaded=UNDERSTOOD_BEFORE))
+
+
+async def searched_understood(client: Client) -> list[WorkflowHistory]:
     """A follow-up question, which is put into words that stand by themselves."""
-    return await played(client, 35, FakeSteps(loaded=UNDERSTANDS))
+    return await played(client, 73, FakeSteps(loaded=UNDERSTANDS))
+
+
+async def stopped_search_understood(client: Client) -> list[WorkflowHistory]:
+    """A turn that its user stops while its question is understood."""
+    reached = asyncio.Event()
+    fakes = FakeSteps(loaded=UNDERSTANDS, find=lambda: stalled(reached))
+    return await stopped_when(client, 74, fakes, reached)
 
 
 async def reranked(client: Client) -> list[WorkflowHistory]:
@@ -184,13 +197,13 @@ async def everything(client: Client) -> list[WorkflowHistory]:
 
 async def failed_understanding(client: Client) -> list[WorkflowHistory]:
     """A question that is searched for as it was asked."""
-    return await played(client, 54, FakeSteps(loaded=UNDERSTANDS, understand=declined_step))
+    return await played(client, 54, FakeSteps(loaded=UNDERSTOOD_BEFORE, understand=declined_step))
 
 
 async def stopped_understanding(client: Client) -> list[WorkflowHistory]:
-    """A turn that its user stops while its question is understood."""
+    """A turn that its user stops in the step of its own that understands the question."""
     reached = asyncio.Event()
-    fakes = FakeSteps(loaded=UNDERSTANDS, understand=lambda: stalled(reached))
+    fakes = FakeSteps(loaded=UNDERSTOOD_BEFORE, understand=lambda: stalled(reached))
     return await stopped_when(client, 55, fakes, reached)
 
 
@@ -256,6 +269,8 @@ PATHS = {
     "turn_closed": closed,
     "turn_declined": declined,
     "turn_understood": understood,
+    "turn_searched_understood": searched_understood,
+    "turn_stopped_search_understood": stopped_search_understood,
     "turn_reranked": reranked,
     "turn_everything": everything,
     "turn_failed_generation": failed_generation,

@@ -25,7 +25,16 @@ async def test_a_turn_loads_retrieves_generates_and_persists(temporal_env: Workf
     assert fakes.ends == [PersistTurn(ref=ref, outcome=TurnOutcome.COMPLETE)]
 
 
-async def test_a_question_is_understood_before_it_is_searched_for(temporal_env: WorkflowEnvironment) -> None:
+async def test_a_question_is_understood_and_searched_for_in_one_step(temporal_env: WorkflowEnvironment) -> None:
+    fakes = FakeSteps(loaded=LoadedHistory(messages=2, tokens=20, searches_understood=True))
+    async with workers(temporal_env.client, fakes):
+        await (await start(temporal_env.client, a_turn())).result()
+    assert fakes.calls == ["load_history", "understand_and_retrieve", "generate", "persist"]
+
+
+async def test_a_run_of_an_older_release_understands_its_question_in_a_step_of_its_own(
+    temporal_env: WorkflowEnvironment,
+) -> None:
     fakes = FakeSteps(loaded=LoadedHistory(messages=2, tokens=20, understand=True))
     async with workers(temporal_env.client, fakes):
         await (await start(temporal_env.client, a_turn())).result()

@@ -93,6 +93,11 @@ class FakeSteps:
         await self._do("retrieve", self.find)
         return self.found
 
+    @activity.defn(name=steps.UNDERSTAND_AND_RETRIEVE.name)
+    async def understand_and_retrieve(self, _: TurnRef) -> Retrieved:
+        await self._do("understand_and_retrieve", self.find)
+        return self.found
+
     @activity.defn(name=steps.RERANK.name)
     async def rerank(self, _: RerankPassages) -> Reranked:
         await self._do("rerank", self.order)
@@ -120,7 +125,8 @@ class FakeSteps:
 
     @property
     def on_models(self) -> list[Callable[..., Any]]:
-        return [self.summarize_history, self.title, self.understand_question, self.retrieve, self.rerank, self.generate]
+        before = [self.summarize_history, self.understand_question]
+        return [*before, self.title, self.retrieve, self.understand_and_retrieve, self.rerank, self.generate]
 
 
 @asynccontextmanager
