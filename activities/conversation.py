@@ -39,11 +39,13 @@ class Conversation:
             summary, plan = await history.plan(connection, ref, question, completes=self._summarizes(question))
             await history.choose(connection, ref, question, plan.window, summary)
             title = await self._titled(connection, ref, question)
+        is_agent = question.configuration.agent_type is AgentType.REACT
         return LoadedHistory(
             messages=len(plan.window),
             tokens=sum(said.tokens for said in plan.window),
             summarize=bool(plan.unsummarized),
-            title=title,
+            title=title and is_agent,
+            answers_titled=title and not is_agent,
             searches_understood=self._understands(question, follows=bool(plan.window)),
             agent=_bounds(question.configuration),
         )

@@ -11,6 +11,7 @@ from activities.answer_stream import AnswerStream
 from activities.delta_writer import DeltaWriter
 from activities.fallback import Fallback
 from activities.heartbeat import heartbeats
+from activities.titles import Titles
 from adapters.postgres import history, summaries, turn_passages, turns
 from adapters.postgres.deltas import Deltas
 from adapters.postgres.engine import reading, transaction
@@ -38,6 +39,7 @@ class Generation:
         now: Callable[[], datetime],
         *,
         silence: timedelta,
+        titles: Titles,
     ) -> None:
         """`silence` is how long the provider may say nothing before it is given up."""
         self._engine = engine
@@ -45,6 +47,7 @@ class Generation:
         self._generator = generator
         self._stream = AnswerStream(generator, silence=silence)
         self._fallback = Fallback(steps.GENERATE.policy, now)
+        self._titles = titles
 
     @activity.defn(name=steps.GENERATE.name)
     async def generate(self, ref: TurnRef) -> Generated:
@@ -54,6 +57,12 @@ class Generation:
             return await self._fallback.first(
                 models, lambda model: self._answer(ref, replace(request, model=model)), attempt=activity.info().attempt
             )
+
+    @activity.defn(name=steps.GENERATE_TITLED.name)
+    async def generate_titled(self, ref: TurnRef) -> Generated:
+        """Stream the answer while a model names the conversation, in one step: a second would cost six events."""
+        async with self._titles.beside(ref):
+            return await self.generate(ref)
 
     async def _answer(self, ref: TurnRef, request: AnswerRequest) -> Generated:
         claim = await patiently(lambda: self._claim(ref, request.model or self._generator.model), within=_PATIENCE)

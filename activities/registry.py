@@ -58,7 +58,7 @@ def activities_of(adapters: Adapters, queue: Queue) -> list[Callable[..., Any]]:
     settings, engine, blobs = adapters.settings, adapters.engine, adapters.blobs
     sizes = Sizes(settings.chunk_characters, settings.chunk_overlap)
     sealer, mcp = connection_sealer(settings), McpCaller(allowed=settings.networks)
-    understanding = Understanding(engine, adapters.generator, now)
+    understanding, titles = Understanding(engine, adapters.generator, now), Titles(engine, adapters.generator, now)
     deltas, catalogues, silence = Deltas(engine), Catalogues(engine, mcp, sealer, now), settings.model_timeout
     built: Sequence[object] = (
         Ingestion(engine, blobs, admission_of(adapters), now),
@@ -68,11 +68,11 @@ def activities_of(adapters: Adapters, queue: Queue) -> list[Callable[..., Any]]:
         Embedding(engine, blobs, adapters.embedder, now),
         Conversation(engine, now, adapters.generator.completes_with),
         Summaries(engine, adapters.generator, now),
-        Titles(engine, adapters.generator, now),
+        titles,
         understanding,
         Retrieval(engine, adapters.embedder, understanding, adapters.generator.completes_with),
         Reranking(engine, adapters.generator, now),
-        Generation(engine, deltas, adapters.generator, now, silence=silence),
+        Generation(engine, deltas, adapters.generator, now, silence=silence, titles=titles),
         Agent(engine, deltas, adapters.generator, catalogues, now, silence=silence),
         DocumentSearch(engine, adapters.embedder),
         Consultations(engine),

@@ -1,9 +1,12 @@
 """A conversation's title by the model, beside its first answer."""
 
+import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
@@ -14,10 +17,13 @@ from adapters.postgres.engine import reading, transaction
 from adapters.postgres.patience import patiently
 from domain import steps
 from domain.conversation import TitleBy
+from domain.errors import DomainError
 from domain.ports import Completion, Generator
 from domain.steps import Done, TurnRef
 from domain.storing import storable
-from domain.titles import tidy_title, title_request
+from domain.titles import TITLE_GRACE, tidy_title, title_request
+
+log = structlog.get_logger(__name__)
 
 _PATIENCE = timedelta(seconds=8)
 
@@ -33,15 +39,32 @@ class Titles:
     async def title(self, ref: TurnRef) -> Done:
         """Name the conversation, unless a person or an earlier attempt has."""
         async with heartbeats():
-            question = await patiently(lambda: self._question(ref), within=_PATIENCE)
-            if question.title_by is not TitleBy.QUESTION:
-                return Done()
-            request = title_request(question.content, boundary=secrets.token_hex(8), model=question.model)
-            completion = await self._texts.complete(question, request)
-            title = tidy_title(storable(completion.text))
-            if title is not None:
-                await patiently(lambda: self._store(ref, title, completion), within=_PATIENCE)
+            await self._name(ref, tried_again=True)
         return Done()
+
+    @asynccontextmanager
+    async def beside(self, ref: TurnRef) -> AsyncIterator[None]:
+        """Name the conversation meanwhile, and wait for it no longer than a moment. What fails of it is left out."""
+        naming = asyncio.create_task(self._name(ref, tried_again=False))
+        try:
+            yield
+            await asyncio.wait([naming], timeout=TITLE_GRACE.total_seconds())
+        finally:
+            naming.cancel()
+            (failure,) = await asyncio.gather(naming, return_exceptions=True)
+            if isinstance(failure, Exception):
+                code = failure.code if isinstance(failure, DomainError) else "internal"
+                log.warning("title_left_out", turn_id=str(ref.turn_id), code=code)
+
+    async def _name(self, ref: TurnRef, *, tried_again: bool) -> None:
+        question = await patiently(lambda: self._question(ref), within=_PATIENCE)
+        if question.title_by is not TitleBy.QUESTION:
+            return
+        request = title_request(question.content, boundary=secrets.token_hex(8), model=question.model)
+        completion = await self._texts.complete(question, request, tried_again=tried_again)
+        title = tidy_title(storable(completion.text))
+        if title is not None:
+            await patiently(lambda: self._store(ref, title, completion), within=_PATIENCE)
 
     async def _question(self, ref: TurnRef) -> turns.Question:
         async with reading(self._engine) as connection:

@@ -49,7 +49,7 @@ UNDERSTAND_AND_RETRIEVE = Policy(
 # As understanding, but for what is stored at its end: without it there is nothing to answer from.
 RERANK = Policy(attempt=timedelta(seconds=30), attempts=5, heartbeat=timedelta(seconds=15))
 
-# Beside the answer, which does not wait for a title longer than `workflows.turn` says: a dead worker's is taken over as
+# Beside the answer, which does not wait for a title longer than `domain.titles` says: a dead worker's is taken over as
 # soon as its answer is.
 TITLE = Policy(
     attempt=timedelta(seconds=20), attempts=2, heartbeat=timedelta(seconds=15), patience=timedelta(seconds=5)

@@ -286,8 +286,9 @@ class AgentBounds(Model):
 class LoadedHistory(Model):
     """The window of earlier messages that the prompt will hold, and which further steps the turn needs.
 
-    `searches_understood` where the search puts the question into words first; runs of an older release have a step of its own
-    for it, which `understand` asks for. `agent` where tools are used, and how far.
+    `agent` where tools are used, and how far. `title` asks for a name of the conversation beside the answer, in a step of
+    its own; `answers_titled` for one in the step that streams the answer. `searches_understood` where the search puts the
+    question into words first; runs of an older release have a step of its own for it, which `understand` asks for.
     """
 
     messages: int
@@ -296,6 +297,7 @@ class LoadedHistory(Model):
     title: bool = False
     understand: bool = False
     searches_understood: bool = False
+    answers_titled: bool = False
     agent: AgentBounds | None = None
 
 
@@ -385,6 +387,15 @@ UNDERSTAND_AND_RETRIEVE = Step(
 )
 RERANK = Step("rerank", RerankPassages, Reranked, Queue.MODELS, policy.RERANK, "Put passages in order", try_cancel=True)
 GENERATE = Step("generate", TurnRef, Generated, Queue.MODELS, policy.GENERATE, "Stream the answer", try_cancel=True)
+GENERATE_TITLED = Step(
+    "generate_titled",
+    TurnRef,
+    Generated,
+    Queue.MODELS,
+    policy.GENERATE,
+    "Stream the answer, name the conversation",
+    try_cancel=True,
+)
 DECLINE = Step("decline", TurnRef, Done, Queue.CHAT, policy.DATABASE, "Say that it does not know", local=True)
 PERSIST = Step("persist", PersistTurn, Persisted, Queue.CHAT, policy.DATABASE, "Store the answer", local=True)
 
@@ -605,7 +616,7 @@ STEPS: tuple[Step[Model, Model], ...] = (
     BEGIN_INGESTION, EXTRACT, RECOGNIZE, RECOGNIZE_LOCALLY, KEEP_TEXT_PAGES, CHUNK, EMBED, PUBLISH, PARK,
     DISCARD_ARTIFACTS, DISCARD_CHUNKS, CLOSE_INGESTION,
     BEGIN_IMPORT, UNPACK, RETRY_PARKED, CLAIM_PACK, EXTRACT_PACK, EMBED_PACK, RELEASE_PACK, SETTLE_IMPORT, END_IMPORT,
-    LOAD_HISTORY, SUMMARIZE_HISTORY, TITLE, UNDERSTAND_QUESTION, RETRIEVE, UNDERSTAND_AND_RETRIEVE, RERANK, GENERATE, DECLINE, PERSIST,
+    LOAD_HISTORY, SUMMARIZE_HISTORY, TITLE, UNDERSTAND_QUESTION, RETRIEVE, UNDERSTAND_AND_RETRIEVE, RERANK, GENERATE, GENERATE_TITLED, DECLINE, PERSIST,
     MODEL_STEP, SEARCH_DOCUMENTS, SQL_QUERY, HTTP_REQUEST, MCP_CALL, OPEN_CONSULTATION, CLOSE_CONSULTATION, READ_DECISIONS, SETTLE_CALL,
     BEGIN_CRAWL, SURVEY_SITE, FETCH_PAGES, CLOSE_CRAWL,
     STOP_INGESTION, PURGE_DOCUMENT, PURGE_BOT,

@@ -1,11 +1,15 @@
 """Titles of conversations: the first question's words at once, a model's where there is one."""
 
+from datetime import timedelta
+
 from domain.characters import visible
 from domain.graphemes import floor_boundary
 from domain.lines import on_one_line
 from domain.ports import CompletionRequest
 
 LONGEST_TITLE = 60  # characters
+# A title takes a second and is asked for beside the answer: it is there before, as a rule.
+TITLE_GRACE = timedelta(seconds=2)
 _READ = 2_000  # characters of a question
 _TITLE_TOKENS = 64
 _AROUND = "\"'`“”„«»「」『』*_# "  # what models put around a title

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
@@ -17,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.steps import (
         DECLINE,
         GENERATE,
+        GENERATE_TITLED,
         LOAD_HISTORY,
         PERSIST,
         RERANK,
@@ -33,9 +33,7 @@ with workflow.unsafe.imports_passed_through():
         Step,
         TurnRef,
     )
-
-# A title takes a second and is asked for with the first step of the answer: it is there before, as a rule.
-_TITLE_GRACE = timedelta(seconds=2)
+    from domain.titles import TITLE_GRACE
 
 
 @workflow.defn(name=runs.ANSWER_TURN)
@@ -88,12 +86,13 @@ async def _write(ref: TurnRef, loaded: LoadedHistory, approvals: Approvals) -> N
     found = await run_step(UNDERSTAND_AND_RETRIEVE if loaded.searches_understood else RETRIEVE, ref)
     stop_if_cancelled()
     if found.unknown:
-        await run_step(DECLINE, ref)
+        async with _titled(ref, wanted=loaded.answers_titled):
+            await run_step(DECLINE, ref)
         return
     if found.rerank:
         await run_step(RERANK, RerankPassages(ref=ref, relevance=found.relevance))
         stop_if_cancelled()
-    await run_step(GENERATE, ref)
+    await run_step(GENERATE_TITLED if loaded.answers_titled else GENERATE, ref)
 
 
 @asynccontextmanager
@@ -106,7 +105,7 @@ async def _titled(ref: TurnRef, *, wanted: bool) -> AsyncIterator[None]:
     try:
         yield
         if not title.done():
-            await workflow.wait([title], timeout=_TITLE_GRACE.total_seconds())
+            await workflow.wait([title], timeout=TITLE_GRACE.total_seconds())
     finally:
         title.cancel()
 

@@ -14,6 +14,7 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.generation import Generation
+from activities.titles import Titles
 from adapters.models.budgeted import budgeted
 from adapters.models.providers import open_models
 from adapters.postgres.deltas import Deltas
@@ -47,7 +48,12 @@ class House:
 
     def __post_init__(self) -> None:
         self.step = Generation(
-            self.engine, Deltas(self.engine), self.generator, lambda: self.time, silence=timedelta(seconds=20)
+            self.engine,
+            Deltas(self.engine),
+            self.generator,
+            lambda: self.time,
+            silence=timedelta(seconds=20),
+            titles=Titles(self.engine, self.generator, lambda: self.time),
         )
 
     step: Any = None

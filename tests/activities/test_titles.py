@@ -1,12 +1,14 @@
 """Titles on the real Postgres: from the question at once, by the model once, and never over a person's."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from activities import titles
 from activities.conversation import Conversation
 from activities.titles import Titles
 from adapters.postgres import accounts
@@ -15,7 +17,7 @@ from adapters.postgres.tables import conversations
 from domain.conversation import TurnOutcome
 from domain.errors import ProviderAuth, ProviderError, TurnClosed
 from domain.steps import TurnRef
-from tests.activities.turn_steps import NOW, answered, attempt, load, persist
+from tests.activities.turn_steps import NOW, answer_of, answered, attempt, generation, load, persist
 from tests.builders import a_bot, a_conversation, a_question
 from tests.fakes import ScriptedGenerator
 
@@ -48,7 +50,7 @@ async def test_a_conversation_is_named_by_its_first_question_where_nobody_finds_
     owner, bot = await a_bot(engine)
     ref = await a_question(engine, owner, bot, content=QUESTION)
     loaded = [await load(engine, ref) for _ in range(2)]
-    assert [each.title for each in loaded] == [False, False]
+    assert [each.answers_titled for each in loaded] == [False, False]
     assert await title_of(engine, ref) == (QUESTION, "question")
     await persist(engine, ref, TurnOutcome.PARTIAL)
     second = await a_question(engine, owner, bot, ref.conversation_id, "And then?")
@@ -58,14 +60,63 @@ async def test_a_conversation_is_named_by_its_first_question_where_nobody_finds_
 
 async def test_a_model_finds_a_better_name_once(engine: AsyncEngine) -> None:
     ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
-    assert [(await load(engine, ref, completes=True)).title for _ in range(2)] == [True, True]
+    assert [(await load(engine, ref, completes=True)).answers_titled for _ in range(2)] == [True, True]
     generator = namer('"Length of the warranty."', "Another")
     for number in (1, 2):
         await name(engine, ref, generator, number)
     assert await title_of(engine, ref) == ("Length of the warranty", "model")
     assert len(generator.completed) == 1
     assert QUESTION in generator.completed[0].content
-    assert not (await load(engine, ref, completes=True)).title
+    assert not (await load(engine, ref, completes=True)).answers_titled
+
+
+async def test_an_agents_conversation_is_named_beside_its_steps(engine: AsyncEngine) -> None:
+    ref = await a_question(engine, *await a_bot(engine, configuration={"agent_type": "react"}), content=QUESTION)
+    loaded = await load(engine, ref, completes=True)
+    assert (loaded.title, loaded.answers_titled) == (True, False)
+
+
+class Silent(ScriptedGenerator):
+    """A model that never thinks of a name."""
+
+    async def complete(self, request: Any) -> Any:  # noqa: ARG002  (as the port has it)
+        await asyncio.Event().wait()
+
+
+async def answer_titled(engine: AsyncEngine, ref: TurnRef, generator: ScriptedGenerator, *, number: int = 1) -> None:
+    await attempt(generation(engine, generator).generate_titled, ref, number=number)
+
+
+async def test_one_step_writes_the_answer_and_names_the_conversation_once(engine: AsyncEngine) -> None:
+    ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
+    await load(engine, ref, completes=True)
+    generator = namer("Length of the warranty", "Another")
+    for number in (1, 2):
+        await answer_titled(engine, ref, generator, number=number)
+    await persist(engine, ref)
+    assert await title_of(engine, ref) == ("Length of the warranty", "model")
+    assert (await answer_of(engine, ref)).content == "Done."
+    assert (len(generator.completed), len(generator.requests)) == (1, 1)
+
+
+async def test_an_answer_stands_whatever_becomes_of_its_title(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(titles, "TITLE_GRACE", timedelta(milliseconds=50))
+    for generator in (namer(ProviderError("Away.")), namer(ValueError("Nobody foresaw this.")), Silent(["Done."])):
+        ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
+        await load(engine, ref, completes=True)
+        await answer_titled(engine, ref, generator)
+        await persist(engine, ref)
+        assert await title_of(engine, ref) == (QUESTION, "question")
+        assert (await answer_of(engine, ref)).content == "Done."
+
+
+async def test_an_answer_that_fails_does_not_wait_for_its_title(engine: AsyncEngine) -> None:
+    ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
+    await load(engine, ref, completes=True)
+    with pytest.raises(ProviderAuth):
+        await answer_titled(engine, ref, Silent([ProviderAuth("Set the key.")]))
 
 
 _BREAK_WAITING = """
@@ -96,7 +147,7 @@ async def test_whether_a_model_is_asked_for_a_name_depends_on_the_bots_own(
 ) -> None:
     ref = await a_question(engine, *await a_bot(engine, model=model), content=QUESTION)
     conversation = Conversation(engine, lambda: NOW, lambda named: named != "local/extractive")
-    assert (await attempt(conversation.load_history, ref)).title == asked
+    assert (await attempt(conversation.load_history, ref)).answers_titled == asked
 
 
 async def test_a_later_question_names_a_conversation_that_has_no_name_yet(engine: AsyncEngine) -> None:
@@ -104,7 +155,7 @@ async def test_a_later_question_names_a_conversation_that_has_no_name_yet(engine
     stopped = await a_question(engine, owner, bot, content="Lost?")
     await persist(engine, stopped, TurnOutcome.PARTIAL)
     ref = await a_question(engine, owner, bot, stopped.conversation_id, QUESTION)
-    assert (await load(engine, ref, completes=True)).title
+    assert (await load(engine, ref, completes=True)).answers_titled
     assert await title_of(engine, ref) == (QUESTION, "question")
 
 
@@ -115,7 +166,7 @@ async def test_a_person_s_title_is_never_replaced_not_even_where_it_was_taken_aw
     owner, bot = await a_bot(engine)
     ref = await a_question(engine, owner, bot, content=QUESTION)
     await rename(engine, ref, title)
-    assert not (await load(engine, ref, completes=True)).title
+    assert not (await load(engine, ref, completes=True)).answers_titled
     generator = namer()
     await name(engine, ref, generator)
     assert (await title_of(engine, ref), generator.completed) == ((title, "person"), [])
@@ -125,7 +176,7 @@ async def test_a_title_given_at_the_beginning_is_a_person_s(engine: AsyncEngine)
     owner, bot = await a_bot(engine)
     conversation = await a_conversation(engine, owner, bot, title="Mine")
     ref = await a_question(engine, owner, bot, conversation, QUESTION)
-    assert not (await load(engine, ref, completes=True)).title
+    assert not (await load(engine, ref, completes=True)).answers_titled
     await name(engine, ref, namer())
     assert await title_of(engine, ref) == ("Mine", None)
 

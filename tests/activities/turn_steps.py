@@ -12,6 +12,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.conversation import Conversation
 from activities.generation import Generation
 from activities.retrieval import Retrieval
+from activities.titles import Titles
 from activities.understanding import Understanding
 from adapters.postgres.deltas import Deltas
 from adapters.postgres.tables import messages, turn_events, turns
@@ -63,9 +64,9 @@ async def retrieve(engine: AsyncEngine, ref: TurnRef, embedder: Embedder | None 
 def generation(
     engine: AsyncEngine, generator: Generator | None = None, *, silence: timedelta = timedelta(seconds=20)
 ) -> Generation:
-    return Generation(
-        engine, Deltas(engine), generator or ScriptedGenerator(["An answer."]), lambda: NOW, silence=silence
-    )
+    generator = generator or ScriptedGenerator(["An answer."])
+    titles = Titles(engine, generator, lambda: NOW)
+    return Generation(engine, Deltas(engine), generator, lambda: NOW, silence=silence, titles=titles)
 
 
 async def persist(

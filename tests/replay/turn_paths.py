@@ -19,7 +19,8 @@ from tests.workflows.turn_runs import FakeSteps, stalled, workers
 Run = WorkflowHandle[object, Persisted]
 UNDERSTANDS = LoadedHistory(messages=2, tokens=20, searches_understood=True)
 UNDERSTOOD_BEFORE = LoadedHistory(messages=2, tokens=20, understand=True)
-UNTITLED = LoadedHistory(messages=0, tokens=0, title=True)
+UNTITLED = LoadedHistory(messages=0, tokens=0, answers_titled=True)
+UNTITLED_BEFORE = LoadedHistory(messages=0, tokens=0, title=True)
 CANDIDATES = Retrieved(passages=20, rerank=True, relevance=0.9)
 ENDED = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
 _PAUSE = 0.05
@@ -156,7 +157,29 @@ async def failed_summary(client: Client) -> list[WorkflowHistory]:
 
 async def late_title(client: Client) -> list[WorkflowHistory]:
     """A turn that does not wait for its title any longer."""
-    return await played(client, 39, FakeSteps(loaded=UNTITLED, name=lambda: stalled(asyncio.Event())))
+    return await played(client, 39, FakeSteps(loaded=UNTITLED_BEFORE, name=lambda: stalled(asyncio.Event())))
+
+
+async def answered_titled(client: Client) -> list[WorkflowHistory]:
+    """A turn whose answer and title come of one step."""
+    return await played(client, 75, FakeSteps(loaded=UNTITLED))
+
+
+async def declined_titled(client: Client) -> list[WorkflowHistory]:
+    """A turn whose bot knows nothing of what is asked, and whose conversation is named all the same."""
+    fakes = FakeSteps(loaded=UNTITLED, found=Retrieved(passages=0, unknown=True))
+    return await played(client, 76, fakes)
+
+
+async def failed_titled(client: Client) -> list[WorkflowHistory]:
+    """A turn whose answer fails in the step that names the conversation as well."""
+    return await played(client, 77, FakeSteps(loaded=UNTITLED, write=declined_step))
+
+
+async def stopped_titled(client: Client) -> list[WorkflowHistory]:
+    """A turn that its user stops in the step that names the conversation as well."""
+    reached = asyncio.Event()
+    return await stopped_when(client, 78, FakeSteps(loaded=UNTITLED, write=lambda: stalled(reached)), reached)
 
 
 async def closed(client: Client) -> list[WorkflowHistory]:
@@ -227,7 +250,7 @@ async def stopped_reranking(client: Client) -> list[WorkflowHistory]:
 
 async def failed_title(client: Client) -> list[WorkflowHistory]:
     """A turn that goes on without a title, whose model declines."""
-    fakes, failed = FakeSteps(loaded=UNTITLED, name=declined_step), EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
+    fakes, failed = FakeSteps(loaded=UNTITLED_BEFORE, name=declined_step), EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
     return await played_beside_its_title(client, 59, fakes, end=failed, times=1)
 
 
@@ -239,7 +262,7 @@ async def failed_beside_its_title(client: Client) -> list[WorkflowHistory]:
         await reached.wait()
         await declined_step()
 
-    return await played(client, 70, FakeSteps(loaded=UNTITLED, name=lambda: stalled(reached), write=answer))
+    return await played(client, 70, FakeSteps(loaded=UNTITLED_BEFORE, name=lambda: stalled(reached), write=answer))
 
 
 async def stopped_beside_its_title(client: Client) -> list[WorkflowHistory]:
@@ -250,7 +273,7 @@ async def stopped_beside_its_title(client: Client) -> list[WorkflowHistory]:
         await named.wait()
         await stalled(reached)
 
-    fakes = FakeSteps(loaded=UNTITLED, name=lambda: stalled(named), write=answer)
+    fakes = FakeSteps(loaded=UNTITLED_BEFORE, name=lambda: stalled(named), write=answer)
     return await stopped_when(client, 71, fakes, reached)
 
 
@@ -261,7 +284,7 @@ async def stopped_before_its_title(client: Client) -> list[WorkflowHistory]:
         await until(run, EventType.EVENT_TYPE_TIMER_STARTED)
         await run.cancel()
 
-    return await played(client, 72, FakeSteps(loaded=UNTITLED, name=lambda: stalled(asyncio.Event())), stop)
+    return await played(client, 72, FakeSteps(loaded=UNTITLED_BEFORE, name=lambda: stalled(asyncio.Event())), stop)
 
 
 PATHS = {
@@ -285,6 +308,10 @@ PATHS = {
     "turn_stopped_reranking": stopped_reranking,
     "turn_summarized_and_titled": summarized_and_titled,
     "turn_failed_summary": failed_summary,
+    "turn_answered_titled": answered_titled,
+    "turn_declined_titled": declined_titled,
+    "turn_failed_titled": failed_titled,
+    "turn_stopped_titled": stopped_titled,
     "turn_late_title": late_title,
     "turn_failed_title": failed_title,
     "turn_failed_beside_its_title": failed_beside_its_title,

@@ -149,6 +149,22 @@ async def test_a_summary_that_fails_is_left_out(temporal_env: WorkflowEnvironmen
     assert fakes.ends == [PersistTurn(ref=ref, outcome=TurnOutcome.COMPLETE)]
 
 
+async def test_a_title_is_found_in_the_step_of_the_answer(temporal_env: WorkflowEnvironment) -> None:
+    fakes = FakeSteps(loaded=LoadedHistory(messages=0, tokens=0, answers_titled=True))
+    async with workers(temporal_env.client, fakes):
+        await (await start(temporal_env.client, a_turn())).result()
+    assert fakes.calls == ["load_history", "retrieve", "generate_titled", "persist"]
+
+
+async def test_a_title_is_found_where_nothing_is_known(temporal_env: WorkflowEnvironment) -> None:
+    loaded = LoadedHistory(messages=0, tokens=0, answers_titled=True)
+    fakes = FakeSteps(loaded=loaded, found=Retrieved(passages=0, unknown=True))
+    async with workers(temporal_env.client, fakes):
+        await (await start(temporal_env.client, a_turn())).result()
+    assert sorted(fakes.calls) == ["decline", "load_history", "persist", "retrieve", "title"]
+    assert fakes.calls[-1] == "persist"
+
+
 async def test_a_title_is_found_beside_the_answer(temporal_env: WorkflowEnvironment) -> None:
     named = asyncio.Event()
 

@@ -108,6 +108,11 @@ class FakeSteps:
         await self._do("generate", self.write)
         return Generated(input_tokens=100, output_tokens=10)
 
+    @activity.defn(name=steps.GENERATE_TITLED.name)
+    async def generate_titled(self, _: TurnRef) -> Generated:
+        await self._do("generate_titled", self.write)
+        return Generated(input_tokens=100, output_tokens=10)
+
     @activity.defn(name=steps.DECLINE.name)
     async def decline(self, _: TurnRef) -> Done:
         await self._do("decline", self.write)
@@ -125,8 +130,9 @@ class FakeSteps:
 
     @property
     def on_models(self) -> list[Callable[..., Any]]:
-        before = [self.summarize_history, self.understand_question]
-        return [*before, self.title, self.retrieve, self.understand_and_retrieve, self.rerank, self.generate]
+        search: list[Callable[..., Any]] = [self.retrieve, self.understand_and_retrieve, self.rerank]
+        answer: list[Callable[..., Any]] = [self.title, self.generate, self.generate_titled]
+        return [self.summarize_history, self.understand_question, *search, *answer]
 
 
 @asynccontextmanager
