@@ -78,8 +78,8 @@ async def _histories(rig: Rig) -> list[Row]:
             await _history(rig, name, runs.turn_run(ConversationId(UUID(conversation))), _TURN_EVENTS)
             for name, conversation in (
                 (turn, named),
-                (f"{turn} whose conversation is named beside", untitled),
-                (f"{turn} that follows another, condensed before", talk),
+                (f"{turn} that names its conversation", untitled),
+                (f"{turn} that follows another, condensed", talk),
                 (f"{turn} of {_TOKENS} streamed tokens", streamed),
             )
         ],

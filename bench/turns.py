@@ -3,7 +3,7 @@
 The direct call embeds the question, searches, picks passages and streams the answer with the same code in this
 process, against the same database and double. The double answers at once, or paces its tokens. A turn
 that is compared has what a direct call has: its conversation has a name, and nothing was said before.
-What naming and condensing add, a call of the model and a step each, are rows of their own.
+What naming and condensing add, a call of the model each, are rows of their own.
 """
 
 import asyncio
@@ -63,8 +63,8 @@ async def measure(rig: Rig, *, rounds: int = 40, seconds: float = 10.0) -> list[
     return [
         Row("turn, all but the model, p50", _ms(added), f"direct {_ms(bare)}", target="≤ 45 ms", met=added <= 0.045),
         Row("turn, all but the model, p95", _ms(added_95), f"direct {_ms(bare)}", target="≤ 90 ms", met=added_95 <= 0.090),
-        Row("the same where the conversation is named beside, p50", _ms(median(naming) - bare), f"direct {_ms(bare)}"),
-        Row("the same for a follow-up, condensed before, p50", _ms(median(following) - bare), f"direct {_ms(bare)}"),
+        Row("the same where the conversation is named, p50", _ms(median(naming) - bare), f"direct {_ms(bare)}"),
+        Row("the same for a follow-up, condensed, p50", _ms(median(following) - bare), f"direct {_ms(bare)}"),
         Row("to the first token, beyond a direct call, p50", _ms(later), f"direct {_ms(median(first_direct))}", target="≤ 40 ms", met=later <= 0.040),
         Row("turns/s at saturation, one worker", f"{rate:.0f}", target="≥ 40", met=rate >= 40),
         Row(f"the same in conversations of {_FOLLOW_UPS} turns", f"{rate_following:.0f}"),
