@@ -4,6 +4,8 @@ from datetime import timedelta
 
 from temporalio import activity, workflow
 
+_LIMIT = timedelta(seconds=10)
+
 
 @activity.defn
 async def nothing() -> int:
@@ -21,6 +23,19 @@ class Empty:
 
 
 @workflow.defn
+class TurnSteps:
+    """The steps of a turn that need no more than a turn needs, with nothing in them."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """Run a local one, two regular ones, a local one."""
+        await workflow.execute_local_activity(nothing, start_to_close_timeout=_LIMIT)
+        for _ in range(2):
+            await workflow.execute_activity(nothing, start_to_close_timeout=_LIMIT)
+        await workflow.execute_local_activity(nothing, start_to_close_timeout=_LIMIT)
+
+
+@workflow.defn
 class FourSteps:
     """Four activities, one after the other."""
 
@@ -28,4 +43,4 @@ class FourSteps:
     async def run(self) -> None:
         """Run them."""
         for _ in range(4):
-            await workflow.execute_activity(nothing, start_to_close_timeout=timedelta(seconds=10))
+            await workflow.execute_activity(nothing, start_to_close_timeout=_LIMIT)

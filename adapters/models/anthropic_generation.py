@@ -12,6 +12,7 @@ from anthropic.types import Message, MessageDeltaUsage, RawMessageStreamEvent, U
 
 from adapters.models.anthropic_errors import WHO, anthropic_errors, declined
 from adapters.models.anthropic_messages import messages_of, signature_of, tools_of
+from adapters.models.hosted import HostedWriter
 from adapters.models.patience import patience
 from adapters.models.progress import CallParts, Ending, Progress, calls_of
 from adapters.models.spans import model_span
@@ -49,29 +50,17 @@ async def open_anthropic(settings: Settings) -> AsyncIterator["AnthropicGenerato
         yield AnthropicGenerator(client, settings.anthropic_generation_model, timeout=settings.model_timeout)
 
 
-class AnthropicGenerator:
+class AnthropicGenerator(HostedWriter):
     """Writes; the model may be another for each request. The client has no temperature, so none is sent."""
 
     def __init__(self, client: AsyncAnthropic, model: str, *, timeout: timedelta) -> None:
+        super().__init__(_PROVIDER, model)
         self._client = client
-        self._name = model
         self._timeout = timeout
-
-    @property
-    def model(self) -> str:
-        return f"{_PROVIDER}/{self._name}"
-
-    @property
-    def completes(self) -> bool:
-        return True
-
-    def completes_with(self, model: str | None) -> bool:  # noqa: ARG002  (with any)
-        """Every model writes."""
-        return True
 
     async def stream(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent]:
         """Yield deltas as they come, then the calls, then one `Finished`."""
-        model = _bare(request.model) or self._name
+        model = self._chosen(request.model)
         reading = _Reading()
         with model_span("chat", provider=_PROVIDER, model=model) as span:
             async with aclosing(self._deltas(request, model, reading)) as deltas:
@@ -86,7 +75,7 @@ class AnthropicGenerator:
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """Write a short text in one piece."""
-        model = _bare(request.model) or self._name
+        model = self._chosen(request.model)
         progress = Progress()
         with model_span("chat", provider=_PROVIDER, model=model) as span:
             with anthropic_errors(model=model):
@@ -171,10 +160,6 @@ class _Reading:
             case _:
                 pass
         return ""
-
-
-def _bare(name: str | None) -> str:
-    return (name or "").removeprefix(f"{_PROVIDER}/")
 
 
 def _whole(message: Message, progress: Progress) -> str:

@@ -14,6 +14,7 @@ from adapters.models.gemini_errors import blocked, declined, gemini_errors
 from adapters.models.gemini_frames import Frame, GeminiStreams
 from adapters.models.gemini_recognition import GeminiRecognizer
 from adapters.models.gemini_turns import body_of, calls_in
+from adapters.models.hosted import HostedWriter
 from adapters.models.progress import Ending, Progress
 from adapters.models.spans import model_span
 from domain.errors import ProviderRejected
@@ -28,26 +29,14 @@ _ENDING = Ending("Gemini", done=("STOP",), limit="MAX_TOKENS", declined=declined
 _NO_PYTHON = types.AutomaticFunctionCallingConfig(disable=True)  # calls are given out, not carried out by the client
 
 
-class GeminiGenerator:
+class GeminiGenerator(HostedWriter):
     """Writes; the model may be another for each request."""
 
     def __init__(self, client: genai.Client, streams: GeminiStreams, model: str, *, timeout: timedelta) -> None:
+        super().__init__(_NAME, model)
         self._client = client
         self._streams = streams
-        self._name = model
         self._timeout = timeout
-
-    @property
-    def model(self) -> str:
-        return f"{_NAME}/{self._name}"
-
-    @property
-    def completes(self) -> bool:
-        return True
-
-    def completes_with(self, model: str | None) -> bool:  # noqa: ARG002  (with any)
-        """Every model writes."""
-        return True
 
     def page_reader(self, timeout: timedelta) -> GeminiRecognizer:
         """Give what reads page images with the same model and connections."""
@@ -55,7 +44,7 @@ class GeminiGenerator:
 
     async def stream(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent]:
         """Yield deltas and calls as they come, then one `Finished`."""
-        model = _model_name(request.model or self._name)
+        model = _checked(self._chosen(request.model))
         progress = Progress()
         with model_span("chat", provider=_PROVIDER, model=model) as span:
             async with aclosing(self._frames(request, model)) as frames:
@@ -67,7 +56,7 @@ class GeminiGenerator:
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """Write a short text in one piece."""
-        model = _model_name(request.model or self._name)
+        model = _checked(self._chosen(request.model))
         progress = Progress()
         with model_span("chat", provider=_PROVIDER, model=model) as span:
             events = _read(await self._response(request, model), progress, model)
@@ -102,12 +91,11 @@ class GeminiGenerator:
             return Frame.model_validate(response.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
-def _model_name(name: str) -> str:
+def _checked(name: str) -> str:
     """Take the name that a bot's owner wrote; it becomes part of a URL."""
-    bare = name.removeprefix(f"{_NAME}/")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,120}", bare) or ".." in bare:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,120}", name) or ".." in name:
         raise ProviderRejected("The bot's model is not a Gemini model's name. Choose another for the bot, then retry.")
-    return bare
+    return name
 
 
 def _is_kept_from_thinking(model: str) -> bool:

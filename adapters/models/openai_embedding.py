@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
-import numpy as np
 from openai import AsyncOpenAI, omit
 
+from adapters.models.hosted import HostedEmbedder
 from adapters.models.openai_errors import WHO, openai_errors
 from adapters.models.spans import model_span, record_usage
 from adapters.models.vectors import unit_vectors
-from domain.ports import Embeddings, Vectors
+from domain.ports import Embeddings
 
 _PROVIDER = "openai"
 _SETTING = "CHATSPHERE_OPENAI_EMBEDDING_MODEL"
@@ -18,49 +18,19 @@ _SETTING = "CHATSPHERE_OPENAI_EMBEDDING_MODEL"
 _BATCH = 100
 
 
-class OpenAIEmbedder:
+class OpenAIEmbedder(HostedEmbedder):
     """Embeds 100 texts a call, at the deployment's width, normalised here."""
 
     def __init__(
         self, client: AsyncOpenAI, model: str, *, width: int, timeout: timedelta, asks_for_width: bool
     ) -> None:
         """`asks_for_width`: the server knows `dimensions`; otherwise the model's own width must be the deployment's."""
+        super().__init__(_PROVIDER, model, width=width, batch=_BATCH)
         self._client = client
-        self._name = model
-        self._width = width
         self._timeout = timeout.total_seconds()
         self._asks_for_width = asks_for_width
 
-    @property
-    def model(self) -> str:
-        return f"{_PROVIDER}/{self._name}"
-
-    @property
-    def width(self) -> int:
-        return self._width
-
-    @property
-    def batch_size(self) -> int:
-        return _BATCH
-
-    async def embed_documents(self, texts: Sequence[str]) -> Embeddings:
-        """Embed in one call. Shape (texts, width)."""
-        if len(texts) > _BATCH:
-            raise ValueError(f"{len(texts)} texts in one call; {_BATCH} at most")
-        if not texts:
-            return Embeddings(np.zeros((0, self._width), np.float32))
-        return await self._embed(texts)
-
-    async def embed_query(self, text: str) -> Vectors:
-        """Embed one question. Shape (width,)."""
-        vector: Vectors = (await self._embed([text])).vectors[0]
-        return vector
-
-    def fluency(self, text: str) -> float:  # noqa: ARG002  (of every text)
-        """Which languages a server's model was made for is not known here; OpenAI's are made for all."""
-        return 1.0
-
-    async def _embed(self, texts: Sequence[str]) -> Embeddings:
+    async def _embed(self, texts: Sequence[str], *, is_question: bool) -> Embeddings:  # noqa: ARG002  (both alike)
         with model_span("embeddings", provider=_PROVIDER, model=self._name) as span:
             with openai_errors(model=self._name, setting=_SETTING):
                 async with asyncio.timeout(self._timeout):

@@ -12,6 +12,7 @@ from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
+from adapters.models.hosted import HostedWriter
 from adapters.models.openai_errors import WHO, declined, openai_errors
 from adapters.models.openai_messages import messages_of, tools_of
 from adapters.models.progress import CallParts, Ending, Progress, calls_of
@@ -28,31 +29,19 @@ _THINKS = re.compile(r"o\d|gpt-[5-9]")
 _THOUGHTS = 2048
 
 
-class OpenAIGenerator:
+class OpenAIGenerator(HostedWriter):
     """Writes; the model may be another for each request."""
 
     def __init__(self, client: AsyncOpenAI, model: str, *, timeout: timedelta, compatible: bool) -> None:
         """`compatible` is a server of somebody else's, which knows the older name of the token limit only."""
+        super().__init__(_PROVIDER, model)
         self._client = client
-        self._name = model
         self._timeout = timeout
         self._compatible = compatible
 
-    @property
-    def model(self) -> str:
-        return f"{_PROVIDER}/{self._name}"
-
-    @property
-    def completes(self) -> bool:
-        return True
-
-    def completes_with(self, model: str | None) -> bool:  # noqa: ARG002  (with any)
-        """Every model writes."""
-        return True
-
     async def stream(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent]:
         """Yield deltas as they come, then the calls, then one `Finished`."""
-        model = _bare(request.model) or self._name
+        model = self._chosen(request.model)
         progress = Progress()
         with model_span("chat", provider=_PROVIDER, model=model) as span:
             async with aclosing(self._deltas(request, model, progress)) as deltas:
@@ -66,7 +55,7 @@ class OpenAIGenerator:
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """Write a short text in one piece."""
-        model = _bare(request.model) or self._name
+        model = self._chosen(request.model)
         progress = Progress()
         with model_span("chat", provider=_PROVIDER, model=model) as span:
             with openai_errors(model=model, setting=_SETTING):
@@ -111,10 +100,6 @@ class OpenAIGenerator:
 
 def _thinks(model: str) -> bool:
     return _THINKS.match(model) is not None
-
-
-def _bare(name: str | None) -> str:
-    return (name or "").removeprefix(f"{_PROVIDER}/")
 
 
 def _read(chunk: ChatCompletionChunk, progress: Progress, model: str) -> Iterator[str]:

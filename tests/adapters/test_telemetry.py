@@ -112,7 +112,7 @@ async def test_one_trace_leads_from_a_request_to_sql_and_the_model_and_holds_no_
         "StartWorkflow:AnswerTurn",
         "RunWorkflow:AnswerTurn",
         "RunActivity:retrieve",
-        "RunActivity:generate",
+        "RunActivity:generate_titled",
         "chat gemini-2.5-flash",
     )
     everything = "\n".join(span.to_json() for span in traced.exporter.get_finished_spans())
