@@ -1,5 +1,6 @@
 """Finding the passages that a turn's answer rests on."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -17,6 +18,7 @@ from adapters.postgres.search import search
 from adapters.postgres.turns import Question
 from domain import steps
 from domain.conversation import EventType
+from domain.errors import ProviderSilent
 from domain.grounding import least_relevance, relevance
 from domain.passages import diverse, pick_passages
 from domain.ports import Embedder, Vectors
@@ -27,7 +29,8 @@ from domain.sentences import sentence_spans
 from domain.steps import Retrieved, TurnRef
 
 _CANDIDATES = 50
-# Within one attempt of 10 s; five attempts bridge a restart of the database.
+_SEARCH = steps.RETRIEVE.policy.attempt
+# Within a search; five attempts bridge a restart of the database.
 _PATIENCE = timedelta(seconds=8)
 _QUOTE_CHARACTERS = 240
 
@@ -57,7 +60,7 @@ class Retrieval:
     async def understand_and_retrieve(self, ref: TurnRef) -> Retrieved:
         """Search for what a model understands the question as: one step, since nothing else comes between the two.
 
-        Whatever fails an attempt, a later one does without the model.
+        From the third attempt on no model is asked; what was understood by then is searched for.
         """
         tries = steps.UNDERSTAND_QUESTION.policy.attempts or 0
         return await self._retrieve(ref, understand=activity.info().attempt <= tries)
@@ -69,8 +72,12 @@ class Retrieval:
                 return question
             if understand:
                 question = replace(question, queries=tuple(await self._understanding.queries(ref, question)))
-            found = await self._find(ref, question)
-            await patiently(lambda: self._store(ref, found), within=_PATIENCE)
+            try:
+                async with asyncio.timeout(_SEARCH.total_seconds()):
+                    found = await self._find(ref, question)
+                    await patiently(lambda: self._store(ref, found), within=_PATIENCE)
+            except TimeoutError:
+                raise ProviderSilent("The search for passages took too long. Ask again.") from None
             if found.rerank:
                 return Retrieved(passages=len(found.passages), rerank=True, relevance=found.relevance)
             return Retrieved(passages=len(found.passages), unknown=found.unknown)

@@ -17,7 +17,7 @@ from adapters.postgres.engine import reading, transaction
 from adapters.postgres.patience import patiently
 from domain import steps
 from domain.conversation import TitleBy
-from domain.errors import DomainError
+from domain.errors import DomainError, ProviderError
 from domain.ports import Completion, Generator
 from domain.steps import Done, TurnRef
 from domain.storing import storable
@@ -44,17 +44,41 @@ class Titles:
 
     @asynccontextmanager
     async def beside(self, ref: TurnRef) -> AsyncIterator[None]:
-        """Name the conversation meanwhile, and wait for it no longer than a moment. What fails of it is left out."""
-        naming = asyncio.create_task(self._name(ref, tried_again=False))
+        """Name the conversation meanwhile, and wait for it no longer than a moment. What fails of it is left out.
+
+        Where the answer fails it is waited for as well: the next attempt finds the name that this one has paid for.
+        """
+        naming = asyncio.create_task(self._name_or_leave(ref))
         try:
             yield
-            await asyncio.wait([naming], timeout=TITLE_GRACE.total_seconds())
-        finally:
+        except asyncio.CancelledError:
             naming.cancel()
-            (failure,) = await asyncio.gather(naming, return_exceptions=True)
-            if isinstance(failure, Exception):
-                code = failure.code if isinstance(failure, DomainError) else "internal"
-                log.warning("title_left_out", turn_id=str(ref.turn_id), code=code)
+            raise
+        finally:
+            await asyncio.wait([naming], timeout=TITLE_GRACE.total_seconds())
+            naming.cancel()
+            await asyncio.wait([naming])
+
+    async def _name_or_leave(self, ref: TurnRef) -> None:
+        with structlog.contextvars.bound_contextvars(turn_id=str(ref.turn_id)):
+            try:
+                await self._name_twice(ref)
+            except asyncio.CancelledError:
+                log.warning("title_left_out", code="late")
+                raise
+            except DomainError as error:
+                log.warning("title_left_out", code=error.code)
+            except Exception:
+                log.exception("title_left_out", code="internal")
+
+    async def _name_twice(self, ref: TurnRef) -> None:
+        """Try again at once where that may help: nobody comes back to it."""
+        try:
+            await self._name(ref, tried_again=True)
+        except ProviderError as error:
+            if not error.retryable:
+                raise
+            await self._name(ref, tried_again=False)
 
     async def _name(self, ref: TurnRef, *, tried_again: bool) -> None:
         question = await patiently(lambda: self._question(ref), within=_PATIENCE)

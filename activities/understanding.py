@@ -44,18 +44,18 @@ class Understanding:
             return Understood(queries=len(await self.queries(ref, question)))
 
     async def queries(self, ref: TurnRef, question: Question) -> Sequence[str]:
-        """Give what to search for, and store it on the turn. Where that has been done nothing is paid again."""
+        """Give what to search for, and store it on the turn: another attempt neither pays nor waits again."""
         if question.queries:
             return question.queries
         request = await patiently(lambda: self._request(ref, question), within=_PATIENCE)
         completion = await self._complete(question, request)
-        if completion is None:
-            return [question.content]
-        wanted = question.configuration.retrieval.queries
-        queries = read_queries(storable(completion.text), question=question.content, queries=wanted)
-        if queries is None:
-            log.warning("question_not_understood", turn_id=str(ref.turn_id), code="provider_malformed")
-        found = queries or [question.content]
+        found = [question.content]
+        if completion is not None:
+            wanted = question.configuration.retrieval.queries
+            queries = read_queries(storable(completion.text), question=question.content, queries=wanted)
+            if queries is None:
+                log.warning("question_not_understood", turn_id=str(ref.turn_id), code="provider_malformed")
+            found = queries or found
         await patiently(lambda: self._store(ref, found, completion), within=_PATIENCE)
         return found
 
@@ -84,6 +84,6 @@ class Understanding:
             log.warning("question_not_understood", code="provider_timeout")
         return None
 
-    async def _store(self, ref: TurnRef, queries: list[str], completion: Completion) -> None:
+    async def _store(self, ref: TurnRef, queries: list[str], completion: Completion | None) -> None:
         async with transaction(self._engine) as connection:
             await understanding.store(connection, ref, queries, steps.UNDERSTAND_QUESTION.name, completion)

@@ -37,7 +37,7 @@ SUMMARIZE = Policy(
 # One short call that is given up after ten seconds; the question is then searched for as it was asked.
 UNDERSTAND = Policy(attempt=timedelta(seconds=30), attempts=2, heartbeat=timedelta(seconds=15))
 
-# Both in one step. An attempt after these two searches for the question as it was asked.
+# Both in one step; its search may take as long as the one of `RETRIEVE`. From the third attempt on no model is asked.
 UNDERSTAND_AND_RETRIEVE = Policy(
     attempt=UNDERSTAND.attempt,
     attempts=RETRIEVE.attempts,

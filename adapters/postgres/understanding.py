@@ -15,13 +15,16 @@ from domain.steps import TurnRef
 
 
 async def store(
-    connection: AsyncConnection, ref: TurnRef, queries: Sequence[str], step: str, completion: Completion
+    connection: AsyncConnection, ref: TurnRef, queries: Sequence[str], step: str, completion: Completion | None
 ) -> None:
-    """Store what is searched for, and what it cost, once for a turn; a turn that is over is left as it is."""
+    """Store what is searched for, and what it cost, once for a turn; a turn that is over is left as it is.
+
+    Without a completion no model could say it, and nothing was used.
+    """
     await connection.execute(
         update(turns)
         .where(*_running(ref), turns.c.queries.is_(None))
-        .values(queries=list(queries), **_cost(step, completion))
+        .values(queries=list(queries), **(_cost(step, completion) if completion is not None else {}))
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
 
 from activities import titles
 from activities.conversation import Conversation
@@ -17,7 +18,7 @@ from adapters.postgres.tables import conversations
 from domain.conversation import TurnOutcome
 from domain.errors import ProviderAuth, ProviderError, TurnClosed
 from domain.steps import TurnRef
-from tests.activities.turn_steps import NOW, answer_of, answered, attempt, generation, load, persist
+from tests.activities.turn_steps import NOW, answer_of, answered, attempt, environment, generation, load, persist
 from tests.builders import a_bot, a_conversation, a_question
 from tests.fakes import ScriptedGenerator
 
@@ -79,7 +80,12 @@ async def test_an_agents_conversation_is_named_beside_its_steps(engine: AsyncEng
 class Silent(ScriptedGenerator):
     """A model that never thinks of a name."""
 
+    def __init__(self, pieces: list[Any]) -> None:
+        super().__init__(pieces)
+        self.asked = asyncio.Event()
+
     async def complete(self, request: Any) -> Any:  # noqa: ARG002  (as the port has it)
+        self.asked.set()
         await asyncio.Event().wait()
 
 
@@ -103,20 +109,54 @@ async def test_an_answer_stands_whatever_becomes_of_its_title(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(titles, "TITLE_GRACE", timedelta(milliseconds=50))
-    for generator in (namer(ProviderError("Away.")), namer(ValueError("Nobody foresaw this.")), Silent(["Done."])):
+    fates = {
+        "provider_unavailable": namer(ProviderError("Away."), ProviderError("Away.")),
+        "provider_auth": namer(ProviderAuth("Set the key."), "Never asked for"),
+        "internal": namer(ValueError("Nobody foresaw this.")),
+        "late": Silent(["Done."]),
+    }
+    for code, generator in fates.items():
         ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
         await load(engine, ref, completes=True)
-        await answer_titled(engine, ref, generator)
+        with capture_logs() as logs:
+            await answer_titled(engine, ref, generator)
         await persist(engine, ref)
         assert await title_of(engine, ref) == (QUESTION, "question")
         assert (await answer_of(engine, ref)).content == "Done."
+        assert [log["code"] for log in logs if log["event"] == "title_left_out"] == [code]
 
 
-async def test_an_answer_that_fails_does_not_wait_for_its_title(engine: AsyncEngine) -> None:
+async def test_a_title_that_fails_once_is_asked_for_once_more(engine: AsyncEngine) -> None:
     ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
     await load(engine, ref, completes=True)
-    with pytest.raises(ProviderAuth):
-        await answer_titled(engine, ref, Silent([ProviderAuth("Set the key.")]))
+    await answer_titled(engine, ref, namer(ProviderError("Away."), "Length of the warranty"))
+    assert await title_of(engine, ref) == ("Length of the warranty", "model")
+
+
+async def test_the_attempt_after_one_that_failed_finds_the_name_that_was_paid_for(engine: AsyncEngine) -> None:
+    ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
+    await load(engine, ref, completes=True)
+    generator = ScriptedGenerator([ProviderError("Away.")], completions=["Length of the warranty", "Another"])
+    for number in (1, 2):
+        with pytest.raises(ProviderError):
+            await answer_titled(engine, ref, generator, number=number)
+    assert await title_of(engine, ref) == ("Length of the warranty", "model")
+    assert len(generator.completed) == 1
+
+
+async def test_a_stop_ends_answer_and_title_at_once(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(titles, "TITLE_GRACE", timedelta(minutes=5))
+    ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
+    await load(engine, ref, completes=True)
+    generator = Silent(["Done."])
+    env = environment()
+    running = asyncio.create_task(env.run(generation(engine, generator).generate_titled, ref))
+    await generator.asked.wait()
+    env.cancel()
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
 
 _BREAK_WAITING = """

@@ -1,7 +1,9 @@
 """Understanding a question on the real Postgres: paid for once, counted, and never a reason to fail."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from activities.understanding import Understanding
 from adapters.postgres import turn_passages
 from adapters.postgres.tables import documents
 from domain.conversation import TurnOutcome
-from domain.errors import ProviderAuth, ProviderError, ProviderRateLimited, SafetyBlocked
+from domain.errors import ProviderAuth, ProviderError, ProviderRateLimited, ProviderSilent, SafetyBlocked
 from domain.ports import Vectors
 from domain.steps import TurnRef, Understood
 from tests.activities.turn_steps import (
@@ -20,6 +22,7 @@ from tests.activities.turn_steps import (
     answer_of,
     answered,
     attempt,
+    environment,
     generation,
     load,
     persist,
@@ -34,13 +37,15 @@ TEXTS = ["The Polaris lamp lasts nine years.", "The Vega torch lasts two hours."
 CONDENSED = "How long does the Polaris lamp last?"
 
 
-async def a_follow_up(engine: AsyncEngine, fallback_models: Sequence[str] = (), **retrieval: Any) -> TurnRef:
+async def a_follow_up(
+    engine: AsyncEngine, fallback_models: Sequence[str] = (), content: str = "And how long?", **retrieval: Any
+) -> TurnRef:
     wanted = {"top_k": 1, "merge_neighbours": False} | retrieval
     owner, bot = await a_bot(engine, configuration={"retrieval": wanted, "fallback_models": fallback_models})
     await a_ready_document(engine, owner, bot, TEXTS, WordEmbedder())
     first = await a_question(engine, owner, bot, content="Which lamps are there?")
     await answered(engine, first, "The Polaris.")
-    return await a_question(engine, owner, bot, first.conversation_id, content="And how long?")
+    return await a_question(engine, owner, bot, first.conversation_id, content=content)
 
 
 async def understand(engine: AsyncEngine, ref: TurnRef, generator: ScriptedGenerator, *, number: int = 1) -> Understood:
@@ -132,6 +137,53 @@ async def test_a_search_whose_question_is_not_understood_is_for_what_was_asked(
     ref = await a_follow_up(engine)
     await load(engine, ref, completes=True)
     assert len(await found(engine, ref, ScriptedGenerator(["Yes."], completions=[failure]))) == 1
+
+
+async def test_a_question_that_was_not_understood_is_not_asked_for_again_where_the_search_fails(
+    engine: AsyncEngine,
+) -> None:
+    ref = await a_follow_up(engine, content="And its battery?")
+    await load(engine, ref, completes=True)
+    generator = ScriptedGenerator(["Yes."], completions=[ProviderError("Away."), CONDENSED])
+    for number in (1, 2):
+        assert not await found(engine, ref, generator, number=number), "its provider is away"
+    assert len(generator.completed) == 1
+    assert ((await turn_of(engine, ref)).queries, (await turn_of(engine, ref)).side_calls) == (["And its battery?"], [])
+
+
+async def test_a_search_that_hangs_is_given_up_before_the_step_is(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hung(WordEmbedder):
+        async def embed_query(self, text: str) -> Vectors:  # noqa: ARG002  (as the port has it)
+            return await asyncio.Event().wait()  # type: ignore[return-value]  # never
+
+    monkeypatch.setattr("activities.retrieval._SEARCH", timedelta(milliseconds=50))
+    ref = await a_follow_up(engine)
+    await load(engine, ref, completes=True)
+    step = retrieval(engine, Hung(), ScriptedGenerator(["Yes."], completions=[CONDENSED])).understand_and_retrieve
+    with pytest.raises(ProviderSilent):
+        await attempt(step, ref)
+
+
+async def test_a_stop_while_a_question_is_understood_ends_the_step(engine: AsyncEngine) -> None:
+    asked = asyncio.Event()
+
+    class Thinking(ScriptedGenerator):
+        async def complete(self, request: Any) -> Any:  # noqa: ARG002  (as the port has it)
+            asked.set()
+            await asyncio.Event().wait()
+
+    ref = await a_follow_up(engine)
+    await load(engine, ref, completes=True)
+    env = environment()
+    step = retrieval(engine, generator=Thinking(["Yes."])).understand_and_retrieve
+    running = asyncio.create_task(env.run(step, ref))
+    await asked.wait()
+    env.cancel()
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await running
 
 
 async def test_another_attempt_searches_for_what_was_understood_before_and_pays_nothing(engine: AsyncEngine) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import asyncpg
 import pytest_asyncio
@@ -144,3 +145,23 @@ async def test_a_lock_that_is_not_had_fails_the_migration_loudly(empty_database:
 async def test_two_processes_that_migrate_at_once_both_succeed(empty_database: str) -> None:
     done = await asyncio.gather(*(asyncio.to_thread(alembic, empty_database, "upgrade", "head") for _ in range(2)))
     assert [process.returncode for process in done] == [0, 0]
+
+
+async def test_a_segment_that_is_being_written_does_not_outlive_its_format(empty_database: str) -> None:
+    await asyncio.to_thread(alembic, empty_database, "upgrade", "0019")
+    writing, watching = [await asyncpg.connect(dsn(empty_database)) for _ in range(2)]
+    try:
+        async with writing.transaction():
+            await writing.execute("set local session_replication_role = replica")  # no bot is needed for it
+            segment = uuid4()
+            await writing.execute("insert into keyword_segments (id, bot_id, chunks) values ($1, $1, 1)", segment)
+            await writing.execute("insert into keyword_postings values ($1, 0, 'as they were')", segment)
+            upgrade = asyncio.create_task(asyncio.to_thread(alembic, empty_database, "upgrade", "head"))
+            while not await watching.fetchval("select count(*) from pg_locks where not granted"):
+                await asyncio.sleep(0.02)
+        await upgrade
+        for table in ("keyword_segments", "keyword_postings"):
+            assert await watching.fetchval(f"select count(*) from {table}") == 0  # noqa: S608  (a name of ours)
+    finally:
+        await writing.close()
+        await watching.close()

@@ -212,8 +212,14 @@ async def stopped_at_a_deaf_step(client: Client) -> list[WorkflowHistory]:
     return await stopped_when(client, 52, FakeSteps(find=find), reached)
 
 
+async def everything_titled(client: Client) -> list[WorkflowHistory]:
+    """A turn that needs a summary, another question, an order and a title."""
+    loaded = LoadedHistory(messages=2, tokens=20, summarize=True, searches_understood=True, answers_titled=True)
+    return await played(client, 79, FakeSteps(loaded=loaded, found=CANDIDATES))
+
+
 async def everything(client: Client) -> list[WorkflowHistory]:
-    """A turn that takes every step there is."""
+    """A turn that takes every step there is, those of older releases for question and title."""
     loaded = LoadedHistory(messages=2, tokens=20, summarize=True, title=True, understand=True)
     return await played_beside_its_title(client, 53, FakeSteps(loaded=loaded, found=CANDIDATES), times=5)
 
@@ -296,6 +302,7 @@ PATHS = {
     "turn_stopped_search_understood": stopped_search_understood,
     "turn_reranked": reranked,
     "turn_everything": everything,
+    "turn_everything_titled": everything_titled,
     "turn_failed_generation": failed_generation,
     "turn_failed_understanding": failed_understanding,
     "turn_failed_reranking": failed_reranking,
