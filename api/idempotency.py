@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, TypeVar
 from uuid import UUID
 
@@ -98,13 +99,27 @@ class Once:
         Raises `Replay` where a twin was faster.
         """
         if self.key is not None:
-            body = None if answer is None else answer.model_dump_json()
-            stored = json.dumps({"status": status, "body": body, "headers": dict(headers or {})})
-            sealed = self._cipher.encrypt(stored.encode())
+            sealed = self._sealed(status, answer, headers or {})
             first = await idempotency.keep(connection, _scope(owner), self._hash, sealed)
             if first is not None:
                 raise self._replay(first)
         return answer
+
+    async def recall(self, connection: AsyncConnection, owner: UserId, *, since: datetime) -> None:
+        """Raise `Replay` where `leave` kept an answer since then."""
+        latest = await idempotency.left(connection, _scope(owner), self._hash, since=since)
+        if latest is not None:
+            raise self._replay(latest)
+
+    async def leave(self, connection: AsyncConnection, owner: UserId, status: int, answer: BaseModel) -> None:
+        """Keep an answer in the place of the one before, for `recall`. Last in the transaction: others wait for its end."""
+        sealed = self._sealed(status, answer, {})
+        await idempotency.leave(connection, _scope(owner), self._hash, self._fingerprint(b""), sealed)
+
+    def _sealed(self, status: int, answer: BaseModel | None, headers: Mapping[str, str]) -> bytes:
+        body = None if answer is None else answer.model_dump_json()
+        stored = json.dumps({"status": status, "body": body, "headers": dict(headers)})
+        return self._cipher.encrypt(stored.encode())
 
     async def claim_turn(self, connection: AsyncConnection, owner: UserId, turn_id: TurnId) -> TurnId | None:
         """Bind the key to a turn; give the turn that it is bound to already, if any."""

@@ -1,7 +1,7 @@
 """Idempotency keys: a row in the transaction of the effect, so that a concurrent twin waits and then sees it."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -72,6 +72,20 @@ async def bound_turn(connection: AsyncConnection, scope: str, name: bytes) -> Tu
     """Give the turn that is remembered under a name."""
     query = select(idempotency_keys.c.turn_id).where(_is(scope, name))
     return _turn((await connection.execute(query)).scalar_one_or_none())
+
+
+async def leave(connection: AsyncConnection, scope: str, name: bytes, fingerprint: bytes, response: bytes) -> None:
+    """Store an answer under a name that requests of the same words share; a later one takes its place."""
+    row = {"scope": scope, "key_hash": name, "fingerprint": fingerprint, "response": response}
+    latest = {"response": response, "created_at": func.now()}
+    statement = insert(idempotency_keys).values(row)
+    await connection.execute(statement.on_conflict_do_update(index_elements=["scope", "key_hash"], set_=latest))
+
+
+async def left(connection: AsyncConnection, scope: str, name: bytes, *, since: datetime) -> bytes | None:
+    """Give the answer that was stored under a name since then."""
+    recent = _is(scope, name) & (idempotency_keys.c.created_at > since)
+    return (await connection.execute(select(idempotency_keys.c.response).where(recent))).scalar_one_or_none()
 
 
 async def _insert(connection: AsyncConnection, row: dict[str, Any]) -> bool:

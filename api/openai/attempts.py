@@ -2,7 +2,7 @@
 
 Where a connection breaks or the client's patience ends, it sends the same body again, with no `Idempotency-Key` but with
 the number of the attempt in a header. The first attempt leaves its turn under the request's fingerprint; a later one
-that finds that turn open, or ended a moment ago, is answered by it.
+that finds that turn open, or ended a moment ago, is answered by it. What makes something else leaves its answer.
 """
 
 import hashlib
@@ -10,10 +10,12 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Depends, Request
+from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import now
 from adapters.postgres import idempotency, turn_requests
+from api.idempotency import Once
 from domain.errors import NotFound
 from domain.ids import TurnId, UserId
 
@@ -26,8 +28,10 @@ _MOMENT = timedelta(seconds=30)
 class Attempt:
     """One of a client's attempts at the same request; without a number it is told from no other."""
 
-    def __init__(self, number: int | None, request: bytes) -> None:
+    def __init__(self, number: int | None, request: bytes, secret: bytes) -> None:
         self._number = number
+        self._request = request
+        self._secret = secret
         self._print = hashlib.sha256(request).digest()
         self._name = hashlib.sha256(b"attempt\0" + request).digest()  # no key of a client's has a NUL
 
@@ -51,12 +55,30 @@ class Attempt:
         if self._number is not None:
             await idempotency.bind_turn(connection, str(owner), self._name, self._print, turn)
 
+    async def recall(self, connection: AsyncConnection, owner: UserId, *, content: bytes) -> None:
+        """Raise `Replay` where an earlier attempt was answered a moment ago; `content` is as in `Once.claim`."""
+        if self._number:
+            await self._answers(content).recall(connection, owner, since=now() - _MOMENT)
+
+    async def leave_answer(
+        self, connection: AsyncConnection, owner: UserId, status: int, answer: BaseModel, *, content: bytes
+    ) -> None:
+        """Leave the answer for attempts to come. Last in the transaction."""
+        if self._number is not None:
+            await self._answers(content).leave(connection, owner, status, answer)
+
+    def _answers(self, content: bytes) -> Once:
+        name = hashlib.sha256(b"answer\0" + self._request + content).hexdigest()
+        return Once(f"attempt\0{name}", b"", self._secret)  # no key of a client's has a NUL
+
 
 async def _attempt(request: Request) -> Attempt:
     given = request.headers.get(_NUMBER, "")
     number = int(given) if given.isascii() and given.isdigit() and len(given) < 5 else None
     line = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
-    return Attempt(number, line + (b"" if number is None else await request.body()))
+    is_streamed = request.headers.get("content-type", "").startswith("multipart/")
+    body = b"" if number is None or is_streamed else await request.body()
+    return Attempt(number, line + body, request.app.state.settings.secret_key.get_secret_value().encode())
 
 
 AttemptDep = Annotated[Attempt, Depends(_attempt)]

@@ -15,7 +15,8 @@ from adapters.postgres.engine import transaction
 from adapters.temporal import runs
 from api.dependencies import AdaptersDep, Reader, SettingsDep, TransactionDep, Writer
 from api.downloads import download
-from api.idempotency import OnceDep, Replay
+from api.idempotency import Replay
+from api.openai.creation import CreationDep
 from api.openai.errors import responses
 from api.openai.file_form import PURPOSES, receive
 from api.openai.ids import PathId
@@ -56,7 +57,7 @@ _FORM = {
 
 @router.post("", summary="Upload a file", responses=responses(409, 413), openapi_extra=_FORM)
 async def create_file(
-    request: Request, user: Writer, adapters: AdaptersDep, settings: SettingsDep, once: OnceDep
+    request: Request, user: Writer, adapters: AdaptersDep, settings: SettingsDep, creation: CreationDep
 ) -> File:
     """Upload a file of a format that is read. It stays until it is deleted, or until it expires where that is asked for."""
     file = FileId(new_id())
@@ -77,8 +78,9 @@ async def create_file(
     content = f"{received.name}\0{received.purpose}\0{received.sha256}\0{received.expires_seconds}".encode()
     try:
         async with transaction(adapters.engine) as connection:
-            await once.claim(connection, user.id, content=content)
-            return await once.keep(connection, user.id, 200, File.of(await files.add(connection, row)))
+            await creation.claim(connection, user.id, content=content)
+            shown = File.of(await files.add(connection, row))
+            return await creation.keep(connection, user.id, 200, shown, content=content)
     except (DomainError, Replay):
         # Any other failure may have come after the commit: then the bytes are needed.
         await adapters.blobs.delete_prefix(file_prefix(file))

@@ -16,6 +16,7 @@ from adapters.wiring import Adapters
 from api.dependencies import AdaptersDep, Reader, TransactionDep, Writer
 from api.idempotency import OnceDep
 from api.openai.attaching import attach
+from api.openai.creation import CreationDep
 from api.openai.errors import responses
 from api.openai.ids import PathId
 from api.openai.pages import Asked, PageDep, listed
@@ -112,7 +113,7 @@ async def delete_store_file(
 
 @router.post("/file_batches", summary="Give a vector store many files", responses=responses(404, 409))
 async def create_file_batch(
-    vector_store_id: PathId, body: BatchBody, user: Writer, adapters: AdaptersDep, once: OnceDep
+    vector_store_id: PathId, body: BatchBody, user: Writer, adapters: AdaptersDep, creation: CreationDep
 ) -> Batch:
     """Let the bot have files together. Should this break off, some have become documents; the same again adds the others."""
     bot = BotId(vector_store_id)
@@ -120,7 +121,7 @@ async def create_file_batch(
     if not wanted:
         raise InvalidRequest("Name the files of the batch.", param="file_ids")
     async with transaction(adapters.engine) as connection:
-        await once.claim(connection, user.id)
+        await creation.claim(connection, user.id)
         await bots.read(connection, user.id, bot)
         for each in wanted:
             if await files.document_in(connection, user.id, bot, each.file_id) is None:
@@ -132,7 +133,7 @@ async def create_file_batch(
     async with transaction(adapters.engine) as connection:
         batch = FileBatchId(new_id())
         await vector_stores.add_batch(connection, user.id, bot, batch, made)
-        return await once.keep(connection, user.id, 200, await _batch(connection, user.id, bot, batch))
+        return await creation.keep(connection, user.id, 200, await _batch(connection, user.id, bot, batch))
 
 
 @router.get("/file_batches/{batch_id}", summary="See a batch", responses=responses(404))

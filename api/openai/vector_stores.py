@@ -17,6 +17,7 @@ from adapters.wiring import Adapters
 from api.dependencies import AdaptersDep, Reader, TransactionDep, Writer
 from api.idempotency import OnceDep, Replay
 from api.openai.attaching import Copy, accept, begin, copied, forget
+from api.openai.creation import CreationDep
 from api.openai.errors import responses
 from api.openai.ids import PathId
 from api.openai.pages import PageDep, listed
@@ -46,7 +47,9 @@ router = APIRouter(prefix="/vector_stores", tags=["OpenAI"])
 
 
 @router.post("", summary="Make a vector store", responses=responses(404, 409))
-async def create_vector_store(body: StoreBody, user: Writer, adapters: AdaptersDep, once: OnceDep) -> VectorStore:
+async def create_vector_store(
+    body: StoreBody, user: Writer, adapters: AdaptersDep, creation: CreationDep
+) -> VectorStore:
     """Make a bot with the default settings, and let it have files; its id is a model's as well.
 
     It comes with all its files, or not at all.
@@ -55,7 +58,7 @@ async def create_vector_store(body: StoreBody, user: Writer, adapters: AdaptersD
     bot = BotId(new_id())
     row = {"id": bot, "owner_id": user.id, **made, "metadata": body.metadata or {}}
     async with transaction(adapters.engine) as connection:
-        await once.claim(connection, user.id)
+        await creation.claim(connection, user.id)
     copies: list[Copy] = []
     try:
         for file in sorted(set(body.file_ids or [])):  # in one order, since two at once lock the same files
@@ -64,7 +67,7 @@ async def create_vector_store(body: StoreBody, user: Writer, adapters: AdaptersD
         async with transaction(adapters.engine) as connection:
             await bots.add(connection, row)
             accepted = [await accept(connection, user.id, bot, copy) for copy in copies]
-            shown = await once.keep(connection, user.id, 200, await _show(connection, user.id, bot))
+            shown = await creation.keep(connection, user.id, 200, await _show(connection, user.id, bot))
     except (DomainError, Replay):
         # Any other failure may have come after the commit: then the bytes are needed.
         await forget(adapters, copies)

@@ -157,8 +157,10 @@ async def test_a_segment_that_is_being_written_does_not_outlive_its_format(empty
             await writing.execute("insert into keyword_segments (id, bot_id, chunks) values ($1, $1, 1)", segment)
             await writing.execute("insert into keyword_postings values ($1, 0, 'as they were')", segment)
             upgrade = asyncio.create_task(asyncio.to_thread(alembic, empty_database, "upgrade", "head"))
-            while not await watching.fetchval("select count(*) from pg_locks where not granted"):
-                await asyncio.sleep(0.02)
+            async with asyncio.timeout(60):
+                waits = 0
+                while not waits:
+                    waits = await watching.fetchval("select count(*) from pg_locks where not granted")
         await upgrade
         for table in ("keyword_segments", "keyword_postings"):
             assert await watching.fetchval(f"select count(*) from {table}") == 0  # noqa: S608  (a name of ours)

@@ -1,7 +1,7 @@
 """Attempts that OpenAI's own client repeats by itself, without a key: one question stays one turn."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.postgres.tables import turns
+from adapters.postgres.tables import idempotency_keys, turns
 from adapters.wiring import Adapters
 from domain.ids import BotId
 from tests.api.conftest import Caller
@@ -25,6 +25,22 @@ ASKED: Any = [{"role": "user", "content": QUESTION}]
 async def count(engine: AsyncEngine) -> int:
     async with engine.connect() as connection:
         return int((await connection.execute(select(func.count()).select_from(turns))).scalar_one())
+
+
+class LosesOneAnswer(httpx2.AsyncHTTPTransport):
+    """A connection that breaks when the first request has been carried out, before its answer is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[str] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.sent.append(f"{request.method} {request.url.path}")
+        answer = await super().handle_async_request(request)
+        if len(self.sent) > 1:
+            return answer
+        await answer.aread()
+        raise httpx2.ReadError("broken off", request=request)
 
 
 class BreaksOnce(httpx2.AsyncHTTPTransport):
@@ -107,3 +123,49 @@ async def test_a_later_attempt_finds_only_what_was_asked_in_the_same_words_just_
     async with engine.begin() as connection:
         await connection.execute(update(turns).values(finished_at=datetime.now(UTC) - timedelta(minutes=1)))
     assert await ask("1") not in (first, latest)
+
+
+async def make_file(client: AsyncOpenAI) -> tuple[str, int]:
+    made = await client.files.create(file=("leave.txt", b"Everyone has thirty days of leave."), purpose="assistants")
+    return made.id, len([each async for each in client.files.list()])
+
+
+async def make_store(client: AsyncOpenAI) -> tuple[str, int]:
+    made = await client.vector_stores.create(name="Handbook")
+    return made.id, len([each async for each in client.vector_stores.list()])
+
+
+@pytest.mark.parametrize("make", [make_file, make_store])
+async def test_what_was_made_when_the_connection_broke_is_not_made_again(
+    client_of_openai: AsyncOpenAI, make: Callable[[AsyncOpenAI], Awaitable[tuple[str, int]]]
+) -> None:
+    transport = LosesOneAnswer()
+    async with DefaultAsyncHttpxClient(transport=transport, trust_env=False) as web:
+        client = AsyncOpenAI(base_url=str(client_of_openai.base_url), api_key=client_of_openai.api_key, http_client=web)
+        first, there_are = await make(client)
+    assert (there_are, transport.sent[0]) == (1, transport.sent[1])
+    again, there_are = await make(client_of_openai)
+    assert there_are == 2, "the same words anew make another one"
+    assert again != first
+
+
+async def test_a_batch_that_was_made_is_found_by_a_later_attempt_for_a_moment(
+    owner: Caller, stranger: Caller, client_of_openai: AsyncOpenAI, engine: AsyncEngine
+) -> None:
+    file, _ = await make_file(client_of_openai)
+    store, _ = await make_store(client_of_openai)
+
+    async def batch(who: Caller, number: str) -> str:
+        path, headers = f"/openai/v1/vector_stores/{store}/file_batches", {"X-Stainless-Retry-Count": number}
+        answer = (await who.http.post(path, json={"file_ids": [file]}, headers=headers)).json()
+        return str(answer.get("id") or answer["error"]["code"])
+
+    first = await batch(owner, "0")
+    assert await batch(owner, "1") == await batch(owner, "2") == first
+    assert await batch(stranger, "1") == "not_found"
+    latest = await batch(owner, "0")
+    assert await batch(owner, "1") == latest != first
+    async with engine.begin() as connection:
+        earlier = datetime.now(UTC) - timedelta(minutes=1)
+        await connection.execute(update(idempotency_keys).values(created_at=earlier))
+    assert await batch(owner, "1") not in (first, latest)
