@@ -21,7 +21,7 @@ SCANNED_CHUNKS = 2_500
 _TAIL_CHUNKS = 2_000  # that are scanned beside the segments: 3 ms
 _DEAD_SHARE = 0.2  # of a segment's chunks that are nobody's any more
 _EXACT_PER_HIT = 17  # chunks that an exact scan compares in the time in which the index finds one candidate
-_LEAST_EFFORT = 300  # candidates that the index is asked to keep in view: recall@10 of .99
+_LEAST_EFFORT = 200  # candidates that the index is asked to keep in view: recall@10 of .99
 _EFFORT_PER_SHARE = 80  # over the share of the bot that may answer
 _MOST_EFFORT = 1000  # pgvector's own limit
 

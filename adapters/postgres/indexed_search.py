@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import keywords
 from adapters.postgres.postings import Postings, Segment, buckets_of
-from adapters.postgres.search_statements import EFFORT, HAVING, NEAREST, POSTINGS, SIZE
+from adapters.postgres.search_statements import EFFORT, HAVING, NEAREST, POSTINGS
 from domain import terms
 from domain.ids import IngestionId
 from domain.indexes import SCANNED_CHUNKS, effort, is_faster
@@ -72,14 +73,15 @@ class _Read:
         return Words(rarities, ideal, postings.best(rarities, count), self.scanned)
 
 
-async def reach(connection: AsyncConnection, scope: Mapping[str, Any], indexed: int, *, depth: int) -> Reach:
-    """Decide by how many chunks may answer; of few documents of a large bot all are scanned."""
-    size = (await connection.execute(SIZE, scope)).one()
+def reach(bot: Row[Any] | None, *, depth: int) -> Reach:
+    """Decide by how many chunks may answer, as `BOT` tells; of few documents of a large bot all are scanned."""
+    if bot is None or bot.indexed is None:
+        return Reach()
     return Reach(
-        chunks=indexed,
-        comparable=int(size.comparable),
-        vectors=is_faster(int(size.comparable), indexed, depth=depth),
-        words=int(size.readable) > SCANNED_CHUNKS,
+        chunks=bot.indexed,
+        comparable=int(bot.comparable),
+        vectors=is_faster(int(bot.comparable), bot.indexed, depth=depth),
+        words=int(bot.readable) > SCANNED_CHUNKS,
     )
 
 

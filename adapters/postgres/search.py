@@ -15,7 +15,7 @@ from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import indexed_search, keywords
-from adapters.postgres.indexed_search import Named, Reach, Words
+from adapters.postgres.indexed_search import Named, Words
 from adapters.postgres.search_statements import BEST, BOT, CONTENTS
 from domain import terms
 from domain.filters import EVERYTHING, DocumentFilter
@@ -59,8 +59,7 @@ async def search(
     if mode is SearchMode.VECTOR and (rows := await _scanned(connection, values)):
         return fuse([_hit(row, 0.0) for row in rows], mode, limit=limit)
     bot = (await connection.execute(BOT, scope)).one_or_none()
-    indexed = None if bot is None else bot.indexed
-    reach = Reach() if indexed is None else await indexed_search.reach(connection, scope, indexed, depth=depth)
+    reach = indexed_search.reach(bot, depth=depth)
     asked = [] if mode is SearchMode.VECTOR or bot is None else terms.words_of_question(query_text, bot.languages)
     if not values["use_vectors"]:
         reach = replace(reach, vectors=False)

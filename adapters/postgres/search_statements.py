@@ -139,21 +139,20 @@ HAVING = text(
     """  # noqa: S608  (constants of this file)
 ).bindparams(bindparam("masks", type_=ARRAY(SparseVector())))
 
-# Whether the bot has an index that is whole, and how many chunks it had when that was decided on last.
+# Whether the bot has an index that is whole, and how many chunks it had when that was decided on last. How many may
+# answer is counted where it has one only: what is not asked for of `readable` is not read.
 BOT = text(
-    """
-    SELECT b.languages, i.chunks AS indexed
-    FROM bots b LEFT JOIN bot_indexes i ON i.bot_id = b.id AND i.state = 'valid'
-    WHERE b.id = :bot AND b.owner_id = :owner
-    """
-)
-
-SIZE = text(
     f"""
     WITH {READABLE}
-    SELECT coalesce(sum(chunk_count), 0) AS readable,
-           coalesce(sum(chunk_count - refused_chunks) FILTER (WHERE comparable), 0) AS comparable
-    FROM readable
+    SELECT b.languages, i.chunks AS indexed, size.readable, size.comparable
+    FROM bots b
+    LEFT JOIN bot_indexes i ON i.bot_id = b.id AND i.state = 'valid'
+    LEFT JOIN LATERAL (
+        SELECT coalesce(sum(chunk_count), 0) AS readable,
+               coalesce(sum(chunk_count - refused_chunks) FILTER (WHERE comparable), 0) AS comparable
+        FROM readable WHERE i.bot_id IS NOT NULL
+    ) AS size ON true
+    WHERE b.id = :bot AND b.owner_id = :owner
     """  # noqa: S608  (constants of this file)
 )
 
