@@ -57,6 +57,14 @@ class Stack:
         async with self._news:
             self._news.notify_all()
 
+    def hang_up(self) -> None:
+        """Read nothing any more, as `tee` does that a Ctrl-C has ended."""
+        assert self._process is not None
+        assert self._reading is not None
+        self._reading.cancel()
+        output = self._process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]  # there is no other way
+        output.close()
+
     async def sees(self, *words: str, after: int = 0, seconds: float = 90) -> int:
         """Wait for a line with all the words; answers the number of lines up to it."""
         async with asyncio.timeout(seconds), self._news:

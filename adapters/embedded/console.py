@@ -1,5 +1,8 @@
 """One log for all processes, each line behind its process' name."""
 
+import contextlib
+import errno
+import os
 import threading
 
 from rich.console import Console
@@ -10,11 +13,22 @@ _OWN = "chatsphere"
 _WIDTH = max(len(name) for name in (*_COLOURS, _OWN))
 
 
+class _Output(Console):
+    """Rich ends the process where nobody reads its output any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Let it be told as any other output that is gone."""
+        raise OSError(errno.EPIPE, "nobody reads")
+
+
 class Log:
-    """Prints whole lines, whoever writes at the same time."""
+    """Prints whole lines, whoever writes at the same time; nothing any more once nobody reads.
+
+    Who reads may end before what is to be stopped: `tee` does on Ctrl-C, a terminal that is closed.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or _Output(highlight=False, soft_wrap=True)
         self._lock = threading.Lock()
 
     def line(self, name: str, text: str) -> None:
@@ -35,4 +49,10 @@ class Log:
 
     def _print(self, text: Text) -> None:
         with self._lock:
-            self._console.print(text)
+            try:
+                self._console.print(text)
+            except OSError:
+                self._console.quiet = True
+                with contextlib.suppress(OSError):
+                    # What is still buffered would be tried again at the end of the process.
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), self._console.file.fileno())

@@ -138,6 +138,16 @@ async def test_data_outlives_a_stop_and_a_kill_and_no_process_does() -> None:
         await bystander.wait()
 
 
+async def test_it_stops_what_it_started_also_where_nobody_reads_its_log_any_more() -> None:
+    async with stack() as one:
+        await one.start()
+        await one.ready()
+        children = one.started()
+        one.hang_up()
+        assert await one.send(signal.SIGTERM) == 0
+        assert not [name for name, process in children.items() if is_alive(process)]
+
+
 async def demo(url: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "demo.py", "--url", url, cwd=ROOT,
