@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import sqrt
 from statistics import fmean
+from typing import NamedTuple
 
 from domain.ids import ChunkId, DocumentId
 
@@ -16,6 +17,14 @@ class SearchMode(StrEnum):
     HYBRID = "hybrid"
     VECTOR = "vector"
     KEYWORD = "keyword"
+
+
+class Candidate(NamedTuple):
+    """A chunk that an arm found, and what both think of it: see `Hit`."""
+
+    chunk_id: ChunkId
+    similarity: float | None
+    coverage: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +99,10 @@ _SOME = 1e-9  # of the words: more than none
 _JUDGED = 50  # chunks of each arm that mean and deviation are of, however many are wanted
 
 
-def fuse(found: Sequence[Hit], mode: SearchMode, *, limit: int, fluency: float = 1.0) -> list[Hit]:
-    """Order what the arms found, best first, and give the first `limit` their scores.
+def fuse(
+    found: Sequence[Candidate], mode: SearchMode, *, limit: int, fluency: float = 1.0
+) -> list[tuple[Candidate, float]]:
+    """Order what the arms found, best first, and give the first `limit` their scores, as `Hit` has them.
 
     `fluency` is how much of the question the embedding model can read, between 0 and 1.
     """
@@ -101,10 +112,10 @@ def fuse(found: Sequence[Hit], mode: SearchMode, *, limit: int, fluency: float =
         SearchMode.HYBRID: lambda: _fused(found, fluency),
     }[mode]()
     ranked = sorted(zip(scores, found, strict=True), key=lambda pair: -pair[0])[:limit]
-    return [replace(each, score=min(1.0, max(0.0, score))) for score, each in ranked]
+    return [(each, min(1.0, max(0.0, score))) for score, each in ranked]
 
 
-def _fused(found: Sequence[Hit], fluency: float) -> list[float]:
+def _fused(found: Sequence[Candidate], fluency: float) -> list[float]:
     words = sorted((each.coverage for each in found), reverse=True)
     cosines = sorted(_judged(found), reverse=True)
     most = words[0] if words else 0.0
@@ -127,7 +138,7 @@ def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     return mean, sqrt(fmean([(value - mean) ** 2 for value in values]))
 
 
-def _judged(found: Sequence[Hit]) -> list[float]:
+def _judged(found: Sequence[Candidate]) -> list[float]:
     """Give the cosines of what is best in either arm: a mean of all would move with the number that is wanted."""
     compared = [(each.similarity, each.coverage) for each in found if each.similarity is not None]
     if len(compared) <= _JUDGED:

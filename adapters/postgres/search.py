@@ -2,7 +2,7 @@
 
 Few statements in one connection: the bot's languages and whether it has an index, how many chunks have each of the
 question's terms, and the best chunks of both arms, each with what both arms think of it. Where the arms are fused,
-contents are read for those only that come out first.
+the rest is read of those only that come out first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import indexed_search, keywords
 from adapters.postgres.indexed_search import Named, Words
-from adapters.postgres.search_statements import BEST, BOT, CONTENTS
+from adapters.postgres.search_statements import BEST, BOT, CANDIDATES, CHUNKS
 from domain import terms
 from domain.filters import EVERYTHING, DocumentFilter
 from domain.ids import BotId, ChunkId, DocumentId, UserId
 from domain.ports import Vectors
-from domain.retrieval import Hit, SearchMode, fuse
+from domain.retrieval import Candidate, Hit, SearchMode, fuse
 
 # How deep each arm looks before the two are fused.
 _CANDIDATES = 50
@@ -54,19 +54,20 @@ async def search(
         "use_vectors": mode is not SearchMode.KEYWORD and query_vector is not None,
         "depth": depth,
         "reach": max(_CANDIDATES, depth),
-        "fused": fused,
     }
     if mode is SearchMode.VECTOR and (rows := await _scanned(connection, values)):
-        return fuse([_hit(row, 0.0) for row in rows], mode, limit=limit)
+        return _hits(rows, fuse([_candidate(row, 0.0) for row in rows], mode, limit=limit))
     bot = (await connection.execute(BOT, scope)).one_or_none()
     reach = indexed_search.reach(bot, depth=depth)
     asked = [] if mode is SearchMode.VECTOR or bot is None else terms.words_of_question(query_text, bot.languages)
     if not values["use_vectors"]:
         reach = replace(reach, vectors=False)
     words, near = await indexed_search.look_up(connection, values, asked, reach)
-    rows = (await connection.execute(*_best(values, words, near))).all()
-    hits = fuse([_hit(row, words.ideal) for row in rows], mode, limit=limit, fluency=fluency)
-    return await _with_contents(connection, hits) if fused else hits
+    rows = (await connection.execute(*_best(values, words, near, fused=fused))).all()
+    ranked = fuse([_candidate(row, words.ideal) for row in rows], mode, limit=limit, fluency=fluency)
+    if fused:
+        rows = (await connection.execute(CHUNKS, {**scope, "chunks": [each.chunk_id for each, _ in ranked]})).all()
+    return _hits(rows, ranked)
 
 
 async def _scanned(connection: AsyncConnection, values: Mapping[str, Any]) -> Sequence[Any]:
@@ -75,13 +76,15 @@ async def _scanned(connection: AsyncConnection, values: Mapping[str, Any]) -> Se
     return (await connection.execute(BEST[False, False], alone)).all()
 
 
-def _best(values: Mapping[str, Any], words: Words, near: Named | None) -> tuple[TextClause, dict[str, Any]]:
+def _best(
+    values: Mapping[str, Any], words: Words, near: Named | None, *, fused: bool
+) -> tuple[TextClause, dict[str, Any]]:
     """Choose the statement that scans for what no index named."""
     # An arm that is not used has nothing to scan: then nothing needs the list of the documents that may answer.
     nearest_named = near is not None or (words.are_named and not values["use_vectors"])
     words_named = words.are_named or (near is not None and not words.rarities)
     given = {**values, **_words(words), **_named("near", near or ()), "unless_indexed": False}
-    return BEST[nearest_named, words_named], given
+    return (CANDIDATES if fused else BEST)[nearest_named, words_named], given
 
 
 def _words(words: Words) -> dict[str, Any]:
@@ -109,25 +112,29 @@ def _within(documents: DocumentFilter) -> dict[str, Any]:
     }
 
 
-async def _with_contents(connection: AsyncConnection, hits: Sequence[Hit]) -> list[Hit]:
-    """Read the contents of what came out first; a chunk whose version was replaced a moment ago is left out."""
-    rows = await connection.execute(CONTENTS, {"chunks": [hit.chunk_id for hit in hits]})
-    contents = {row.id: row.content for row in rows}
-    return [replace(hit, content=contents[hit.chunk_id]) for hit in hits if hit.chunk_id in contents]
+def _candidate(row: Any, ideal: float) -> Candidate:
+    similarity = None if row.similarity is None or isnan(row.similarity) else float(row.similarity)
+    return Candidate(ChunkId(row.id), similarity, row.words / ideal if row.words and ideal else 0.0)
 
 
-def _hit(row: Any, ideal: float) -> Hit:
+def _hits(rows: Sequence[Any], ranked: Sequence[tuple[Candidate, float]]) -> list[Hit]:
+    """Put chunks in their order; one whose version was replaced a moment ago is not there any more."""
+    found = {row.id: row for row in rows}
+    return [_hit(found[each.chunk_id], each, score) for each, score in ranked if each.chunk_id in found]
+
+
+def _hit(row: Any, candidate: Candidate, score: float) -> Hit:
     return Hit(
-        chunk_id=ChunkId(row.id),
+        chunk_id=candidate.chunk_id,
         document_id=DocumentId(row.document_id),
         document_name=row.name,
         page=row.page_from,
         heading_path=tuple(row.heading_path),
-        content=row.content or "",
-        score=0.0,
-        similarity=None if row.similarity is None or isnan(row.similarity) else float(row.similarity),
+        content=row.content,
+        score=score,
+        similarity=candidate.similarity,
         page_starts=tuple(row.page_starts),
-        coverage=row.words / ideal if row.words and ideal else 0.0,
+        coverage=candidate.coverage,
         ordinal=row.ordinal,
         char_start=row.char_start,
         char_end=row.char_end,

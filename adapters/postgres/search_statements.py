@@ -79,13 +79,16 @@ _MAY_BE_READ = f"""
     ) AS r ON true"""  # noqa: S608  (constants of this file)
 
 
-def _best(*parts: str, document: str = _IS_READABLE) -> TextClause:
+_WHOLE = """
+           c.document_id, r.name, c.page_from, c.page_starts, c.heading_path, c.ordinal, c.char_start, c.char_end, c.content,
+    """
+
+
+def _best(*parts: str, columns: str = "", document: str = _IS_READABLE) -> TextClause:
     return text(
         f"""
     WITH {", ".join(parts)}
-    SELECT c.id, c.document_id, r.name, c.page_from, c.page_starts, c.heading_path,
-           c.ordinal, c.char_start, c.char_end,
-           CASE WHEN NOT CAST(:fused AS boolean) THEN c.content END AS content,
+    SELECT c.id, {columns}
            CASE WHEN CAST(:use_words AS boolean) THEN -(k.keywords <#> CAST(:scores AS sparsevec)) END AS words,
            CASE WHEN r.comparable THEN 1 - (c.embedding <=> CAST(:vector AS halfvec)) END AS similarity
     FROM (SELECT * FROM nearest UNION SELECT * FROM worded) AS best
@@ -97,13 +100,20 @@ def _best(*parts: str, document: str = _IS_READABLE) -> TextClause:
     ).bindparams(bindparam("vector", type_=HalfVector()), bindparam("scores", type_=SparseVector()))
 
 
-BEST: Mapping[tuple[bool, bool], TextClause] = {
-    (False, False): _best(READABLE, _NEAREST_SCANNED, _worded([_SCANNED])),
-    (False, True): _best(READABLE, _NEAREST_SCANNED, _worded([_SCANNED, _NAMED])),
-    (True, False): _best(READABLE, _NEAREST_NAMED, _worded([_SCANNED])),
-    (True, True): _best(_NEAREST_NAMED, _worded([_SCANNED_ONLY, _NAMED]), document=_MAY_BE_READ),
-}
+def _best_of_both(columns: str) -> Mapping[tuple[bool, bool], TextClause]:
+    both_named = _worded([_SCANNED_ONLY, _NAMED])
+    return {
+        (False, False): _best(READABLE, _NEAREST_SCANNED, _worded([_SCANNED]), columns=columns),
+        (False, True): _best(READABLE, _NEAREST_SCANNED, _worded([_SCANNED, _NAMED]), columns=columns),
+        (True, False): _best(READABLE, _NEAREST_NAMED, _worded([_SCANNED]), columns=columns),
+        (True, True): _best(_NEAREST_NAMED, both_named, columns=columns, document=_MAY_BE_READ),
+    }
+
+
+BEST = _best_of_both(_WHOLE)
 """The best chunks of both arms, by whether vectors and keywords were named by an index or are scanned for."""
+CANDIDATES = _best_of_both("")
+"""As well, what both arms think of them only; `CHUNKS` has the rest, for those that come out first."""
 
 # The index knows the bot's chunks, whoever may see them; it goes on until enough of them may answer. Each is asked for
 # by itself: a join might be made first, and the order of the index would be lost.
@@ -125,7 +135,14 @@ NEAREST = text(
 ).bindparams(bindparam("vector", type_=HalfVector()))
 
 # An array is one parameter, where `in_` makes as many as there are chunks, and a statement of its own for each number.
-CONTENTS = text("SELECT id, content FROM chunks WHERE id = ANY (CAST(:chunks AS uuid[]))")
+CHUNKS = text(
+    """
+    SELECT c.id, c.document_id, d.name, c.page_from, c.page_starts, c.heading_path,
+           c.ordinal, c.char_start, c.char_end, c.content
+    FROM chunks c JOIN documents d ON d.id = c.document_id AND d.active_ingestion_id = c.ingestion_id
+    WHERE c.id = ANY (CAST(:chunks AS uuid[])) AND d.owner_id = :owner AND d.bot_id = :bot AND d.status <> 'deleting'
+    """
+)
 
 # A mask's answer has a bit for each of its terms. Chunks with the same answer are counted together.
 HAVING = text(

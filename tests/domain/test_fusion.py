@@ -1,36 +1,23 @@
 """Putting both arms' findings in one order: which arm is believed, and that the order is one of the question alone."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 import pytest
 
-from adapters.ids import new_id
-from domain.ids import ChunkId, DocumentId
-from domain.retrieval import Hit, SearchMode, fuse
+from domain.ids import ChunkId
+from domain.retrieval import Candidate, SearchMode, fuse
 
 
-def found(coverages: Sequence[float], cosines: Sequence[float | None]) -> list[Hit]:
-    """Hits whose ordinals tell them apart."""
-    document = DocumentId(new_id())
-    return [
-        Hit(
-            chunk_id=ChunkId(new_id()),
-            document_id=document,
-            document_name="a.txt",
-            page=None,
-            heading_path=(),
-            content="",
-            score=0.0,
-            similarity=cosine,
-            coverage=coverage,
-            ordinal=ordinal,
-        )
-        for ordinal, (coverage, cosine) in enumerate(zip(coverages, cosines, strict=True))
-    ]
+def found(coverages: Sequence[float], cosines: Sequence[float | None], *, first: int = 0) -> list[Candidate]:
+    """Candidates that are numbered on from the first."""
+    pairs = enumerate(zip(coverages, cosines, strict=True), first)
+    return [Candidate(ChunkId(UUID(int=number)), cosine, coverage) for number, (coverage, cosine) in pairs]
 
 
-def order(hits: Sequence[Hit], *, limit: int = 50, fluency: float = 1.0) -> list[int]:
-    return [hit.ordinal for hit in fuse(hits, SearchMode.HYBRID, limit=limit, fluency=fluency)]
+def order(candidates: Sequence[Candidate], *, limit: int = 50, fluency: float = 1.0) -> list[int]:
+    ranked = fuse(candidates, SearchMode.HYBRID, limit=limit, fluency=fluency)
+    return [candidate.chunk_id.int for candidate, _ in ranked]
 
 
 FLAT_WORDS = [0.95, *[0.94] * 18, 0.3]
@@ -57,14 +44,14 @@ def test_the_words_decide_where_the_embedding_model_cannot_read_the_question() -
 def test_how_deep_the_arms_looked_does_not_change_what_comes_first(more: int) -> None:
     words = [0.9 - 0.01 * number for number in range(50)] + [0.0] * 50
     cosines = [0.2 + 0.001 * number for number in range(50)] + [0.8 - 0.005 * number for number in range(50)]
-    further = found([0.05] * more, [0.1] * more)
+    further = found([0.05] * more, [0.1] * more, first=100)
     hits = found(words, cosines)
     wide, narrow = (fuse(each, SearchMode.HYBRID, limit=20) for each in ([*hits, *further], hits))
-    assert [(hit.ordinal, hit.score) for hit in wide] == [(hit.ordinal, hit.score) for hit in narrow]
+    assert wide == narrow
 
 
 def test_scores_lie_between_0_and_1_and_order_the_hits() -> None:
-    scores = [hit.score for hit in fuse(found(FLAT_WORDS, FLAT_COSINES), SearchMode.HYBRID, limit=20)]
+    scores = [score for _, score in fuse(found(FLAT_WORDS, FLAT_COSINES), SearchMode.HYBRID, limit=20)]
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1 for score in scores)
 
