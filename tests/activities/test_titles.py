@@ -111,7 +111,6 @@ async def test_one_step_writes_the_answer_and_names_the_conversation_once(engine
 async def test_an_answer_stands_whatever_becomes_of_its_title(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(titles, "TITLE_GRACE", timedelta(milliseconds=50))
     fates = {
         "provider_unavailable": namer(ProviderError("Away."), ProviderError("Away.")),
         "provider_auth": namer(ProviderAuth("Set the key."), "Never asked for"),
@@ -121,6 +120,8 @@ async def test_an_answer_stands_whatever_becomes_of_its_title(
     for code, generator in fates.items():
         ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
         await load(engine, ref, completes=True)
+        grace = timedelta(milliseconds=50) if code == "late" else timedelta(seconds=30)
+        monkeypatch.setattr(titles, "TITLE_GRACE", grace)
         with capture_logs() as logs:
             await answer_titled(engine, ref, generator)
         await persist(engine, ref)
