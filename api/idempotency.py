@@ -146,14 +146,24 @@ async def _once(
         ),
     ] = None,
 ) -> Once:
-    multipart = request.headers.get("content-type", "").startswith("multipart/")
-    body = b"" if multipart or key is None else await _body(request)
-    line = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
-    secret = request.app.state.settings.secret_key.get_secret_value().encode()
-    return Once(key, line + body, secret)
+    return Once(key, line_of(request) + (b"" if key is None else await body_of(request)), secret_of(request))
 
 
-async def _body(request: Request) -> bytes:
+def line_of(request: Request) -> bytes:
+    """Give what tells a request from others but for its body."""
+    return f"{request.method} {request.url.path}?{request.url.query}\n".encode()
+
+
+def secret_of(request: Request) -> bytes:
+    """Give what answers are sealed with."""
+    secret: str = request.app.state.settings.secret_key.get_secret_value()
+    return secret.encode()
+
+
+async def body_of(request: Request) -> bytes:
+    """Give a request's body; nothing of one that is streamed away."""
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        return b""
     if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         # The form parser has consumed the stream.
         return json.dumps(sorted((await request.form()).multi_items()), default=str).encode()

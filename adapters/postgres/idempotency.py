@@ -62,10 +62,7 @@ async def release(connection: AsyncConnection, scope: str, key_hash: bytes) -> N
 
 async def bind_turn(connection: AsyncConnection, scope: str, name: bytes, fingerprint: bytes, turn_id: TurnId) -> None:
     """Remember a turn under a name that requests of the same words share; a later turn takes its place."""
-    row = {"scope": scope, "key_hash": name, "fingerprint": fingerprint, "turn_id": turn_id}
-    latest = {"turn_id": turn_id, "created_at": func.now()}
-    statement = insert(idempotency_keys).values(row)
-    await connection.execute(statement.on_conflict_do_update(index_elements=["scope", "key_hash"], set_=latest))
+    await _replace(connection, scope, name, fingerprint, {"turn_id": turn_id})
 
 
 async def bound_turn(connection: AsyncConnection, scope: str, name: bytes) -> TurnId | None:
@@ -76,16 +73,21 @@ async def bound_turn(connection: AsyncConnection, scope: str, name: bytes) -> Tu
 
 async def leave(connection: AsyncConnection, scope: str, name: bytes, fingerprint: bytes, response: bytes) -> None:
     """Store an answer under a name that requests of the same words share; a later one takes its place."""
-    row = {"scope": scope, "key_hash": name, "fingerprint": fingerprint, "response": response}
-    latest = {"response": response, "created_at": func.now()}
-    statement = insert(idempotency_keys).values(row)
-    await connection.execute(statement.on_conflict_do_update(index_elements=["scope", "key_hash"], set_=latest))
+    await _replace(connection, scope, name, fingerprint, {"response": response})
 
 
 async def left(connection: AsyncConnection, scope: str, name: bytes, *, since: datetime) -> bytes | None:
     """Give the answer that was stored under a name since then."""
     recent = _is(scope, name) & (idempotency_keys.c.created_at > since)
     return (await connection.execute(select(idempotency_keys.c.response).where(recent))).scalar_one_or_none()
+
+
+async def _replace(
+    connection: AsyncConnection, scope: str, name: bytes, fingerprint: bytes, latest: dict[str, Any]
+) -> None:
+    statement = insert(idempotency_keys).values(scope=scope, key_hash=name, fingerprint=fingerprint, **latest)
+    latest = {**latest, "created_at": func.now()}
+    await connection.execute(statement.on_conflict_do_update(index_elements=["scope", "key_hash"], set_=latest))
 
 
 async def _insert(connection: AsyncConnection, row: dict[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import now
 from adapters.postgres import idempotency, turn_requests
-from api.idempotency import Once
+from api.idempotency import Once, body_of, line_of, secret_of
 from domain.errors import NotFound
 from domain.ids import TurnId, UserId
 
@@ -75,10 +75,8 @@ class Attempt:
 async def _attempt(request: Request) -> Attempt:
     given = request.headers.get(_NUMBER, "")
     number = int(given) if given.isascii() and given.isdigit() and len(given) < 5 else None
-    line = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
-    is_streamed = request.headers.get("content-type", "").startswith("multipart/")
-    body = b"" if number is None or is_streamed else await request.body()
-    return Attempt(number, line + body, request.app.state.settings.secret_key.get_secret_value().encode())
+    body = b"" if number is None else await body_of(request)
+    return Attempt(number, line_of(request) + body, secret_of(request))
 
 
 AttemptDep = Annotated[Attempt, Depends(_attempt)]
