@@ -39,15 +39,15 @@ class Conversation:
             summary, plan = await history.plan(connection, ref, question, completes=self._summarizes(question))
             await history.choose(connection, ref, question, plan.window, summary)
             title = await self._titled(connection, ref, question)
-        is_agent = question.configuration.agent_type is AgentType.REACT
+        agent = _bounds(question.configuration)
         return LoadedHistory(
             messages=len(plan.window),
             tokens=sum(said.tokens for said in plan.window),
             summarize=bool(plan.unsummarized),
-            title=title and is_agent,
-            answers_titled=title and not is_agent,
+            title=title and agent is not None,
+            answers_titled=title and agent is None,
             searches_understood=self._understands(question, follows=bool(plan.window)),
-            agent=_bounds(question.configuration),
+            agent=agent,
         )
 
     def _summarizes(self, question: Question) -> bool:

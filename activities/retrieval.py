@@ -43,7 +43,7 @@ class Retrieval:
         engine: AsyncEngine,
         embedder: Embedder,
         understanding: Understanding,
-        completes: Callable[[str | None], bool] = lambda _: False,
+        completes: Callable[[str | None], bool],
     ) -> None:
         """`completes` tells whether a bot's model can put passages in order."""
         self._engine = engine

@@ -24,7 +24,7 @@ class Empty:
 
 @workflow.defn
 class TurnSteps:
-    """The steps of a turn that need no more than a turn needs, with nothing in them."""
+    """The four steps that every turn has, with nothing in them."""
 
     @workflow.run
     async def run(self) -> None:

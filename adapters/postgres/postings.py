@@ -181,19 +181,16 @@ def _bucket(entries: Packed, chunks: int) -> bytes:
         _row(entries[start : start + count], chunks)
         for start, count in zip(starts[common], counts[common], strict=True)
     ]
-    return b"".join(
-        part.tobytes()
-        for part in (
-            np.array([np.count_nonzero(~common), len(rows)], "<u4"),  # as `_HEAD`
-            found[starts[~common]],
-            np.cumsum(counts[~common]).astype("<u4"),
-            found[starts[common]],
-            np.array([row.scale for row in rows], "<f4"),
-            _numbers(listed).astype("<u2"),
-            _weights(listed).astype("<f2"),
-            *(row.weights for row in rows),
-        )
+    parts = (
+        found[starts[~common]],
+        np.cumsum(counts[~common]).astype("<u4"),
+        found[starts[common]],
+        np.array([row.scale for row in rows], "<f4"),
+        _numbers(listed).astype("<u2"),
+        _weights(listed).astype("<f2"),
+        *(row.weights for row in rows),
     )
+    return _HEAD.pack(len(starts) - len(rows), len(rows)) + b"".join(part.tobytes() for part in parts)
 
 
 def _row(entries: Packed, chunks: int) -> _Row:

@@ -79,9 +79,7 @@ _MAY_BE_READ = f"""
     ) AS r ON true"""  # noqa: S608  (constants of this file)
 
 
-_WHOLE = """
-           c.document_id, r.name, c.page_from, c.page_starts, c.heading_path, c.ordinal, c.char_start, c.char_end, c.content,
-    """
+_OF_CHUNK = "c.document_id, c.page_from, c.page_starts, c.heading_path, c.ordinal, c.char_start, c.char_end, c.content"
 
 
 def _best(*parts: str, columns: str = "", document: str = _IS_READABLE) -> TextClause:
@@ -110,7 +108,7 @@ def _best_of_both(columns: str) -> Mapping[tuple[bool, bool], TextClause]:
     }
 
 
-BEST = _best_of_both(_WHOLE)
+BEST = _best_of_both(f"r.name, {_OF_CHUNK},")
 """The best chunks of both arms, by whether vectors and keywords were named by an index or are scanned for."""
 CANDIDATES = _best_of_both("")
 """As well, what both arms think of them only; `CHUNKS` has the rest, for those that come out first."""
@@ -136,12 +134,11 @@ NEAREST = text(
 
 # An array is one parameter, where `in_` makes as many as there are chunks, and a statement of its own for each number.
 CHUNKS = text(
-    """
-    SELECT c.id, c.document_id, d.name, c.page_from, c.page_starts, c.heading_path,
-           c.ordinal, c.char_start, c.char_end, c.content
+    f"""
+    SELECT c.id, d.name, {_OF_CHUNK}
     FROM chunks c JOIN documents d ON d.id = c.document_id AND d.active_ingestion_id = c.ingestion_id
     WHERE c.id = ANY (CAST(:chunks AS uuid[])) AND d.owner_id = :owner AND d.bot_id = :bot AND d.status <> 'deleting'
-    """
+    """  # noqa: S608  (a constant of this file)
 )
 
 # A mask's answer has a bit for each of its terms. Chunks with the same answer are counted together.
