@@ -29,9 +29,9 @@ async def list_models(user: Reader, connection: TransactionDep) -> Models:
     return Models(data=[_render(row) for row in rows])
 
 
-@router.get("/{model}", summary="See a bot as a model", responses=responses(404))
+@router.get("/{model:path}", summary="See a bot as a model", responses=responses(404))
 async def get_model(model: Clean, user: Reader, connection: TransactionDep) -> Model:
-    """See one bot, by its id or its name."""
+    """See one bot, by its id or its name, which may have slashes."""
     bot = await bot_of(connection, user.id, model)
     return _render(await bots.read(connection, user.id, bot))
 

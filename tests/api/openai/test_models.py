@@ -38,6 +38,12 @@ async def test_a_bot_is_found_by_its_id_and_by_a_name_that_is_unique(
     assert (await client_of_openai.models.retrieve(str(bot))).id == str(bot)
 
 
+async def test_a_name_may_have_slashes(client_of_openai: AsyncOpenAI, owner: Caller, engine: AsyncEngine) -> None:
+    _, bot = await a_bot(engine, owner.id, name="house/handbook")
+    assert (await client_of_openai.models.retrieve("house/handbook")).id == str(bot)
+    assert (await owner.http.get("/openai/v1/models/house/handbook")).json()["id"] == str(bot)
+
+
 @pytest.mark.parametrize("model", ["gpt-4o", "0199f0c4-0003-7b6c-8a51-6d2f0e9c7b11"])
 async def test_a_model_that_is_no_bot_is_not_found(client_of_openai: AsyncOpenAI, model: str) -> None:
     with pytest.raises(openai.NotFoundError) as missing:
