@@ -32,7 +32,7 @@ from api.openai.schemas.vector_stores import (
 )
 from api.openai.store_objects import STATUSES, batch_of, file_of
 from api.starting import started
-from domain.errors import InvalidRequest, StateConflict
+from domain.errors import InvalidRequest, NotFound, StateConflict
 from domain.filters import checked_metadata
 from domain.ids import BotId, DocumentId, FileBatchId, FileId, UserId
 from domain.runs import ingestion_run
@@ -179,8 +179,8 @@ async def _stop(adapters: Adapters, owner: UserId, document: DocumentId) -> None
     try:
         async with transaction(adapters.engine) as connection:
             asked = await document_requests.cancel(connection, owner, document, now=now())
-    except StateConflict:
-        return  # it has ended meanwhile
+    except (NotFound, StateConflict):
+        return  # it has ended meanwhile, or was deleted
     if asked.cancel_run is not None:
         stopping = runs.cancel_run(adapters.temporal, ingestion_run(document), run_id=asked.cancel_run)
         await started(stopping)

@@ -10,12 +10,14 @@ import pytest
 from asgi_lifespan import LifespanManager
 from openai import AsyncOpenAI
 from sqlalchemy import delete, func, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from adapters.postgres import vector_stores
 from adapters.postgres.tables import bots, documents, file_documents
 from adapters.wiring import Adapters
 from api.main import create_app
-from domain.ids import BotId
+from domain.documents import DocumentStatus
+from domain.ids import BotId, DocumentId, FileBatchId
 from domain.ports import Vectors
 from tests.api.conftest import Caller, logged_in
 from tests.api.openai.conftest import ANSWER, QUESTION, WARRANTY
@@ -218,6 +220,25 @@ async def test_a_batch_that_nobody_works_on_is_cancelled(client_of_openai: Async
         await batches.create(str(bot), file_ids=[made[0].id, str(uuid4())])
     with pytest.raises(openai.BadRequestError):
         await batches.create(str(bot), file_ids=[])
+
+
+async def test_a_document_that_is_gone_while_its_batch_is_cancelled_keeps_no_other(
+    client_of_openai: AsyncOpenAI, engine: AsyncEngine, bot: BotId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = client_of_openai.vector_stores.file_batches
+    made = [await client_of_openai.files.create(file=each, purpose="assistants") for each in (LEAVE, TRAVEL)]
+    batch = await batches.create(str(bot), file_ids=[each.id for each in made])
+    batch_statuses = vector_stores.batch_statuses
+
+    async def deleted_after(connection: AsyncConnection, batch: FileBatchId) -> dict[DocumentId, DocumentStatus]:
+        statuses = await batch_statuses(connection, batch)
+        async with engine.begin() as other:
+            await other.execute(delete(documents).where(documents.c.id == next(iter(statuses))))
+        return statuses
+
+    monkeypatch.setattr(vector_stores, "batch_statuses", deleted_after)
+    cancelled = await batches.cancel(batch.id, vector_store_id=str(bot))
+    assert (cancelled.status, cancelled.file_counts.cancelled) == ("cancelled", 1)
 
 
 async def test_a_search_is_filtered_by_attributes_and_by_score(client_of_openai: AsyncOpenAI, working: None) -> None:
