@@ -55,9 +55,11 @@ class Titles:
             naming.cancel()
             raise
         finally:
-            await asyncio.wait([naming], timeout=TITLE_GRACE.total_seconds())
-            naming.cancel()
-            await asyncio.wait([naming])
+            try:
+                await asyncio.wait([naming], timeout=TITLE_GRACE.total_seconds())
+            finally:  # also where the stop comes while the name is waited for
+                naming.cancel()
+                await asyncio.wait([naming])
 
     async def _name_or_leave(self, ref: TurnRef) -> None:
         with structlog.contextvars.bound_contextvars(turn_id=str(ref.turn_id)):

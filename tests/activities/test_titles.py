@@ -163,6 +163,30 @@ async def test_a_stop_ends_answer_and_title_at_once(engine: AsyncEngine, monkeyp
     assert generator.left.is_set()
 
 
+async def test_a_stop_while_the_title_is_waited_for_ends_its_call(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(titles, "TITLE_GRACE", timedelta(minutes=5))
+    ref = await a_question(engine, *await a_bot(engine), content=QUESTION)
+    await load(engine, ref, completes=True)
+    generator, waiting = Silent([]), asyncio.Event()
+    beside = Titles(engine, generator, lambda: NOW).beside
+
+    async def answered() -> None:
+        async with beside(ref):
+            await generator.asked.wait()
+            asyncio.get_running_loop().call_later(0.1, waiting.set)
+
+    alone = environment()
+    running = asyncio.create_task(alone.run(answered))
+    await waiting.wait()
+    alone.cancel()
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert generator.left.is_set()
+
+
 _BREAK_WAITING = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND wait_event_type = 'Lock'
