@@ -208,7 +208,8 @@ async def _on_validation(_: Request, error: RequestValidationError) -> Response:
     more = len(error.errors()) - 1
     also = f" ({more} more field{'s' if more > 1 else ''} at fault.)" if more else ""
     text = f"{param}: {message}.{also}" if param else f"{message}.{also}"
-    return problem(422, Kind.INVALID_REQUEST, "invalid_request", text, param=param)
+    code = "not_supported" if first["type"] == "not_supported" else "invalid_request"
+    return problem(422, Kind.INVALID_REQUEST, code, text, param=param)
 
 
 async def _on_plain(_: Request, error: HTTPException) -> Response:

@@ -44,6 +44,11 @@ class Replay(Exception):
         self.body = body
         self.headers = headers
 
+    @property
+    def made(self) -> UUID:
+        """Give the id of what the request made, which its answer shows."""
+        return UUID(json.loads(self.body or "{}")["id"])
+
 
 class Once:
     """One request's claim to its key."""
@@ -105,11 +110,10 @@ class Once:
                 raise self._replay(first)
         return answer
 
-    async def recall(self, connection: AsyncConnection, owner: UserId, *, since: datetime) -> None:
-        """Raise `Replay` where `leave` kept an answer since then."""
+    async def recall(self, connection: AsyncConnection, owner: UserId, *, since: datetime) -> Replay | None:
+        """Give the answer that `leave` kept since then."""
         latest = await idempotency.left(connection, _scope(owner), self._hash, since=since)
-        if latest is not None:
-            raise self._replay(latest)
+        return None if latest is None else self._replay(latest)
 
     async def leave(self, connection: AsyncConnection, owner: UserId, status: int, answer: BaseModel) -> None:
         """Keep an answer in the place of the one before, for `recall`. Last in the transaction: others wait for its end."""

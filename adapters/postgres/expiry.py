@@ -20,6 +20,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 EVENTS_KEPT = timedelta(hours=24)  # of finished turns: a client resumes within minutes
 KEYS_KEPT = timedelta(hours=24)  # idempotency
 TOKENS_KEPT = timedelta(days=7)  # expired refresh tokens: reuse of one still revokes its family
+EDGES_KEPT = timedelta(hours=24)  # places in lists: a client walks a list within minutes
 BUDGETS_KEPT = timedelta(hours=24)  # of models that nobody calls: what was learnt is not true any more
 
 _EXPIRE_EVENTS = text(
@@ -52,6 +53,13 @@ _EXPIRE_BUDGETS = text(
     ))
     """
 )
+_EXPIRE_EDGES = text(
+    """
+    DELETE FROM list_edges WHERE ctid = ANY (ARRAY (
+        SELECT ctid FROM list_edges WHERE created_at < :before LIMIT :limit
+    ))
+    """
+)
 _EXPIRE_FILES = text(
     """
     DELETE FROM files WHERE ctid = ANY (ARRAY (
@@ -64,6 +72,7 @@ EXPIRIES: tuple[tuple[TextClause, timedelta], ...] = (
     (_EXPIRE_KEYS, KEYS_KEPT),
     (_EXPIRE_TOKENS, TOKENS_KEPT),
     (_EXPIRE_BUDGETS, BUDGETS_KEPT),
+    (_EXPIRE_EDGES, EDGES_KEPT),
     (_EXPIRE_FILES, timedelta()),
 )
 

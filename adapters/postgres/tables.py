@@ -692,6 +692,17 @@ files = Table(
     Index("ix_files_expires_at", "expires_at", postgresql_where=text("expires_at is not null")),
 )
 
+list_edges = Table(
+    "list_edges",  # where deleted items stood
+    metadata,
+    Column("list_id", Uuid, primary_key=True),  # of the bot whose files are listed, else of the owner
+    Column("item_id", Uuid, primary_key=True),
+    _time("row_created_at", nullable=False),
+    Column("row_id", Uuid, nullable=False),
+    _created(),
+    Index(None, "created_at"),
+)
+
 file_documents = Table(
     "file_documents",  # which document a file became in a bot
     metadata,

@@ -9,13 +9,13 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.ids import new_id
-from adapters.postgres import bots, documents, files, uploads
+from adapters.postgres import bots, document_requests, documents, files, uploads
 from adapters.postgres.engine import transaction
 from adapters.postgres.uploads import Accepted, Upload
 from adapters.wiring import Adapters
 from api.starting import start_soon
 from domain.blobs import file_key, ingestion_prefix, source_key
-from domain.documents import Format, SourceType
+from domain.documents import DocumentStatus, Format, SourceType
 from domain.errors import DomainError
 from domain.filters import Metadata
 from domain.ids import BotId, DocumentId, FileId, IngestionId, UserId
@@ -36,8 +36,10 @@ async def attach(adapters: Adapters, owner: UserId, bot: BotId, file_id: UUID, a
     async with transaction(adapters.engine) as connection:
         await bots.hold(connection, owner, bot)
         there = await _there(connection, owner, bot, file, attributes)
-        if there is not None:
-            return there
+    if there is not None:
+        if there.new is not None:
+            await start_soon(adapters, there.new)
+        return there.document
     copy = await copied(adapters, owner, file, attributes)
     try:
         async with transaction(adapters.engine) as connection:
@@ -81,20 +83,18 @@ async def accept(connection: AsyncConnection, owner: UserId, bot: BotId, copy: C
     attributes = copy.upload.metadata
     there = await _there(connection, owner, bot, copy.file, attributes)
     if there is not None:
-        return Accepted(there)
+        return there
     accepted = await uploads.accept(connection, owner, bot, copy.document, copy.upload)
     document = DocumentId(accepted.document.id)
     await files.link(connection, copy.file, bot, document)
-    if accepted.new is None and attributes is not None:
-        return Accepted(await documents.describe(connection, owner, document, attributes))
-    return accepted
+    return accepted if accepted.new is not None else await _wanted_again(connection, owner, document, attributes)
 
 
 async def begin(adapters: Adapters, copy: Copy, accepted: Accepted) -> None:
-    """Work on a document that was accepted; clear the copy away where it is none."""
-    if accepted.new is None:
+    """Work on a document that was accepted; clear the copy away where another one has its bytes."""
+    if accepted.document.id != copy.document:
         await forget(adapters, [copy])
-    else:
+    if accepted.new is not None:
         await start_soon(adapters, accepted.new)
 
 
@@ -106,11 +106,20 @@ async def forget(adapters: Adapters, copies: Iterable[Copy]) -> None:
 
 async def _there(
     connection: AsyncConnection, owner: UserId, bot: BotId, file: FileId, attributes: Metadata | None
-) -> Row[Any] | None:
-    """Give the document that the file is in this bot already, described anew where attributes are sent."""
+) -> Accepted | None:
+    """Give the document that the file is in this bot already."""
     found = await files.document_in(connection, owner, bot, file)
-    if found is None:
-        return None
+    return None if found is None else await _wanted_again(connection, owner, found, attributes)
+
+
+async def _wanted_again(
+    connection: AsyncConnection, owner: UserId, document: DocumentId, attributes: Metadata | None
+) -> Accepted:
+    """Give a document whose file comes again: described anew where attributes are sent, taken up where it was cancelled."""
     if attributes is not None:
-        return await documents.describe(connection, owner, found, attributes)
-    return await documents.read(connection, owner, found)
+        await documents.describe(connection, owner, document, attributes)
+    row = await documents.read(connection, owner, document)
+    if row.status != DocumentStatus.CANCELLED:
+        return Accepted(row)
+    asked = await document_requests.retry(connection, owner, document, again=True)
+    return Accepted(asked.document, asked.start)

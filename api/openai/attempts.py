@@ -6,8 +6,10 @@ that finds that turn open, or ended a moment ago, is answered by it. What makes 
 """
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Request
 from pydantic import BaseModel
@@ -23,6 +25,9 @@ _NUMBER = "x-stainless-retry-count"
 
 # The client pauses for 8 s at most before an attempt, and may need another one to get through.
 _MOMENT = timedelta(seconds=30)
+
+There = Callable[[UUID], Awaitable[object]]
+"""Makes sure that what a request made is still there, by its id. Raises `NotFound`."""
 
 
 class Attempt:
@@ -55,10 +60,21 @@ class Attempt:
         if self._number is not None:
             await idempotency.bind_turn(connection, str(owner), self._name, self._print, turn)
 
-    async def recall(self, connection: AsyncConnection, owner: UserId, *, content: bytes) -> None:
-        """Raise `Replay` where an earlier attempt was answered a moment ago; `content` is as in `Once.claim`."""
-        if self._number:
-            await self._answers(content).recall(connection, owner, since=now() - _MOMENT)
+    async def recall(self, connection: AsyncConnection, owner: UserId, there: There, *, content: bytes) -> None:
+        """Raise `Replay` where an earlier attempt was answered a moment ago, and what it made is still there.
+
+        `content` is as in `Once.claim`.
+        """
+        if not self._number:
+            return
+        replay = await self._answers(content).recall(connection, owner, since=now() - _MOMENT)
+        if replay is None:
+            return
+        try:
+            await there(replay.made)
+        except NotFound:
+            return
+        raise replay
 
     async def leave_answer(
         self, connection: AsyncConnection, owner: UserId, status: int, answer: BaseModel, *, content: bytes

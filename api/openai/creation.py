@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.idempotency import OnceDep
-from api.openai.attempts import AttemptDep
+from api.openai.attempts import AttemptDep, There
 from domain.ids import UserId
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
@@ -20,12 +20,12 @@ class Creation:
         self._once = once
         self._attempt = attempt
 
-    async def claim(self, connection: AsyncConnection, owner: UserId, *, content: bytes = b"") -> None:
-        """Raise `Replay` where this was answered before."""
+    async def claim(self, connection: AsyncConnection, owner: UserId, there: There, *, content: bytes = b"") -> None:
+        """Raise `Replay` where this was answered before; without a key, while what was made is there."""
         if self._once.key is not None:
             await self._once.claim(connection, owner, content=content)
         else:
-            await self._attempt.recall(connection, owner, content=content)
+            await self._attempt.recall(connection, owner, there, content=content)
 
     async def keep(
         self, connection: AsyncConnection, owner: UserId, status: int, answer: AnswerT, *, content: bytes = b""

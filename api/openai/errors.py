@@ -15,12 +15,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import STATUS, problem
 from api.openai.schemas.base import OpenAIError
 from domain import messages
-from domain.errors import DomainError, InvalidRequest, Kind, NotFound
+from domain.errors import (
+    AlreadyExists,
+    DomainError,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    Kind,
+    NotFound,
+    StateConflict,
+)
 
 PREFIX = "/openai"
 
 # The client repeats 409, 429 and 5xx by itself, unless it is told not to.
 NO_RETRY = {"x-should-retry": "false"}
+# Conflicts that stay what they are, however often they are repeated.
+_LASTING = frozenset({StateConflict.code, AlreadyExists.code, IdempotencyKeyReused.code})
 
 _TYPES = {
     Kind.INVALID_REQUEST: "invalid_request_error",
@@ -152,6 +162,8 @@ class _Translation:
             body = json.dumps(_translated(json.loads(body))).encode()
             MutableHeaders(scope=start)["content-length"] = str(len(body))
             start = {**start, "status": _STATUSES.get(start["status"], start["status"])}
+            if json.loads(body)["error"]["code"] in _LASTING:
+                MutableHeaders(scope=start).update(NO_RETRY)
         await self._send(start)
         await self._send({"type": "http.response.body", "body": body})
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import now
 from adapters.ids import new_id
-from adapters.postgres import document_requests, documents, files
+from adapters.postgres import document_requests, documents, files, list_edges
 from adapters.postgres.engine import transaction
 from adapters.temporal import runs
 from api.dependencies import AdaptersDep, Reader, SettingsDep, TransactionDep, Writer
@@ -20,7 +20,7 @@ from api.openai.creation import CreationDep
 from api.openai.errors import responses
 from api.openai.file_form import PURPOSES, receive
 from api.openai.ids import PathId
-from api.openai.pages import PageDep, listed
+from api.openai.pages import LongPageDep, listed
 from api.openai.schemas.base import Listed
 from api.openai.schemas.files import File, FileDeleted, lifetime
 from api.schemas.base import Clean
@@ -78,7 +78,9 @@ async def create_file(
     content = f"{received.name}\0{received.purpose}\0{received.sha256}\0{received.expires_seconds}".encode()
     try:
         async with transaction(adapters.engine) as connection:
-            await creation.claim(connection, user.id, content=content)
+            await creation.claim(
+                connection, user.id, lambda made: files.read(connection, user.id, FileId(made)), content=content
+            )
             shown = File.of(await files.add(connection, row))
             return await creation.keep(connection, user.id, 200, shown, content=content)
     except (DomainError, Replay):
@@ -91,11 +93,13 @@ async def create_file(
 async def list_files(
     user: Reader,
     connection: TransactionDep,
-    page: PageDep,
+    page: LongPageDep,
     purpose: Annotated[Clean | None, Query(max_length=100, description="Only those of this purpose.")] = None,
 ) -> Listed[File]:
     """List the files that were uploaded here. Documents that came in by another door are in their vector store."""
     rows, more = await page.fetch(
+        connection,
+        user.id,
         lambda id_: files.read(connection, user.id, FileId(id_)),
         lambda window: files.page(connection, user.id, window, purpose=purpose),
     )
@@ -152,10 +156,11 @@ async def delete_file(file_id: PathId, user: Writer, adapters: AdaptersDep) -> F
 async def _forgotten(connection: AsyncConnection, owner: UserId, file_id: UUID) -> list[DocumentId]:
     """Delete a file's row, and name the documents that go with it. Raises `NotFound`."""
     try:
-        await files.read(connection, owner, FileId(file_id), lock=True)
+        row = await files.read(connection, owner, FileId(file_id), lock=True)
     except NotFound:
         await _document(connection, owner, file_id)
         return [DocumentId(file_id)]
+    await list_edges.leave(connection, owner, file_id, row)
     return await files.remove(connection, FileId(file_id))
 
 

@@ -7,7 +7,9 @@ from uuid import UUID
 
 from fastapi import Depends, Query
 from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.postgres import list_edges
 from adapters.postgres.paging import Order, Window
 from api.openai.schemas.base import Listed, Shown
 from domain.errors import InvalidRequest, NotFound
@@ -27,15 +29,19 @@ class Asked:
 
     async def fetch(
         self,
-        edge: Callable[[UUID], Awaitable[Row[Any]]],
+        connection: AsyncConnection,
+        list_id: UUID,
+        read: Callable[[UUID], Awaitable[Row[Any]]],
         page: Callable[[Window], Awaitable[Sequence[Row[Any]]]],
     ) -> tuple[list[Row[Any]], bool]:
-        """Give the page's rows in their order, and whether more follow in the direction that was asked for."""
+        """Give the page's rows in their order, and whether more follow in the direction that was asked for.
+
+        `list_id` is the one under which `list_edges` remembers what was deleted from the list.
+        """
         window = Window(limit=self.limit, order=self.order)
         named, param = (self.before, "before") if self.before is not None else (self.after, "after")
         if named is not None:
-            row = await _edge(edge, named, param)
-            window = replace(window, after=(row.created_at.isoformat(), str(row.id)))
+            window = replace(window, after=await _edge(connection, list_id, read, named, param))
         if self.before is not None:
             window = replace(window, order=_OTHER[self.order])
         rows = list(await page(window))
@@ -43,11 +49,24 @@ class Asked:
         return shown if self.before is None else shown[::-1], len(rows) > len(shown)
 
 
-async def _edge(edge: Callable[[UUID], Awaitable[Row[Any]]], named: str, param: str) -> Row[Any]:
+async def _edge(
+    connection: AsyncConnection, list_id: UUID, read: Callable[[UUID], Awaitable[Row[Any]]], named: str, param: str
+) -> tuple[str, str]:
     try:
-        return await edge(UUID(named))
+        item = UUID(named)
+        return await _place(connection, list_id, read, item)
     except (ValueError, NotFound):
-        raise InvalidRequest("The list has no item of this id.", param=param) from None
+        raise InvalidRequest("The list has no item of this id. Begin it anew.", param=param) from None
+
+
+async def _place(
+    connection: AsyncConnection, list_id: UUID, read: Callable[[UUID], Awaitable[Row[Any]]], item: UUID
+) -> tuple[str, str]:
+    try:
+        row = await read(item)
+    except NotFound:
+        return await list_edges.find(connection, list_id, item)
+    return row.created_at.isoformat(), str(row.id)
 
 
 def listed(items: Sequence[ItemT], more: bool) -> Listed[ItemT]:
@@ -58,13 +77,28 @@ def listed(items: Sequence[ItemT], more: bool) -> Listed[ItemT]:
     )
 
 
-def _asked(
+_Order = Annotated[Order, Query(description="By time of creation; `desc` is newest first.")]
+_After = Annotated[str | None, Query(max_length=100, description="The last id of the page before.")]
+_Before = Annotated[str | None, Query(max_length=100, description="The first id of the page after.")]
+
+
+def _page(
     limit: Annotated[int, Query(ge=1, le=100, description="Items a page.")] = 20,
-    order: Annotated[Order, Query(description="By time of creation; `desc` is newest first.")] = Order.DESC,
-    after: Annotated[str | None, Query(max_length=100, description="The last id of the page before.")] = None,
-    before: Annotated[str | None, Query(max_length=100, description="The first id of the page after.")] = None,
+    order: _Order = Order.DESC,
+    after: _After = None,
+    before: _Before = None,
 ) -> Asked:
     return Asked(limit, order, after, before)
 
 
-PageDep = Annotated[Asked, Depends(_asked)]
+def _long_page(
+    limit: Annotated[int, Query(ge=1, le=10_000, description="Items a page.")] = 10_000,
+    order: _Order = Order.DESC,
+    after: _After = None,
+    before: _Before = None,
+) -> Asked:
+    return Asked(limit, order, after, before)
+
+
+PageDep = Annotated[Asked, Depends(_page)]
+LongPageDep = Annotated[Asked, Depends(_long_page)]

@@ -1,5 +1,6 @@
 """Files of a vector store, one by one and in batches: a bot's documents."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import now
 from adapters.ids import new_id
-from adapters.postgres import bots, document_requests, documents, files, vector_stores
+from adapters.postgres import bots, document_requests, documents, files, list_edges, vector_stores
 from adapters.postgres.engine import transaction
 from adapters.temporal import runs
 from adapters.wiring import Adapters
@@ -25,6 +26,7 @@ from api.openai.schemas.vector_stores import (
     AttributesBody,
     Batch,
     BatchBody,
+    BatchFile,
     FileStatus,
     StoreFile,
     StoreFileBody,
@@ -103,7 +105,8 @@ async def delete_store_file(
     bot = BotId(vector_store_id)
     async with transaction(adapters.engine) as connection:
         document = await _document(connection, user.id, bot, file_id)
-        await documents.read(connection, user.id, document, lock=True)  # no other file becomes it meanwhile
+        row = await documents.read(connection, user.id, document, lock=True)  # no other file becomes it meanwhile
+        await list_edges.leave(connection, bot, file_id, row)
         if await files.unlink(connection, document, file_id):
             return StoreFileDeleted(id=str(file_id))
         ref, _ = await document_requests.delete(connection, user.id, document, now=now())
@@ -121,7 +124,7 @@ async def create_file_batch(
     if not wanted:
         raise InvalidRequest("Name the files of the batch.", param="file_ids")
     async with transaction(adapters.engine) as connection:
-        await creation.claim(connection, user.id)
+        await creation.claim(connection, user.id, lambda _: _all_there(connection, user.id, bot, wanted))
         await bots.read(connection, user.id, bot)
         for each in wanted:
             if await files.document_in(connection, user.id, bot, each.file_id) is None:
@@ -175,6 +178,13 @@ async def list_batch_files(
     return await _page(connection, user.id, bot, page, status, batch)
 
 
+async def _all_there(connection: AsyncConnection, owner: UserId, bot: BotId, wanted: Sequence[BatchFile]) -> None:
+    """Make sure that the store has all files of a batch. Raises `NotFound`."""
+    for each in wanted:
+        if await files.document_in(connection, owner, bot, each.file_id) is None:
+            raise files.no_file()
+
+
 async def _stop(adapters: Adapters, owner: UserId, document: DocumentId) -> None:
     try:
         async with transaction(adapters.engine) as connection:
@@ -196,6 +206,8 @@ async def _page(
 ) -> Listed[StoreFile]:
     wanted = [each for each, shown in STATUSES.items() if status in (None, shown)]
     rows, more = await page.fetch(
+        connection,
+        bot,
         lambda id_: _row(connection, owner, bot, id_),
         lambda window: vector_stores.page(connection, owner, bot, window, statuses=wanted, batch=batch),
     )

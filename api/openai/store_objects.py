@@ -11,6 +11,7 @@ from api.openai.errors import kind_of
 from api.openai.schemas.base import seconds
 from api.openai.schemas.vector_stores import (
     Batch,
+    BatchStatus,
     FileCounts,
     FileStatus,
     StoreFile,
@@ -74,9 +75,15 @@ def batch_of(row: Row[Any], statuses: Iterable[DocumentStatus]) -> Batch:
         id=str(row.id),
         created_at=seconds(row.created_at),
         vector_store_id=str(row.bot_id),
-        status="cancelled" if row.cancelled_at else "in_progress" if counted.in_progress else "completed",
+        status=_status_of(row, counted),
         file_counts=counted,
     )
+
+
+def _status_of(row: Row[Any], counted: FileCounts) -> BatchStatus:
+    if row.cancelled_at is not None and (counted.cancelled or counted.in_progress):
+        return "cancelled"  # where nothing was left to stop, it is as whole as before
+    return "in_progress" if counted.in_progress else "completed"
 
 
 def counts_of(found: Iterable[tuple[DocumentStatus, int]]) -> FileCounts:

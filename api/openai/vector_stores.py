@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.clock import now
 from adapters.ids import new_id
-from adapters.postgres import bots, documents, files, vector_stores
+from adapters.postgres import bots, documents, files, list_edges, vector_stores
 from adapters.postgres.engine import transaction
 from adapters.postgres.search import search
 from adapters.temporal import runs
@@ -36,7 +36,7 @@ from api.openai.store_objects import attributes_of, store_of
 from api.schemas.bots import BotBody
 from api.starting import started
 from domain.bots import Bot
-from domain.errors import DomainError
+from domain.errors import DomainError, NotFound
 from domain.file_filters import read_filter
 from domain.filters import DocumentFilter
 from domain.ids import BotId, ChunkId, FileId, UserId
@@ -58,7 +58,7 @@ async def create_vector_store(
     bot = BotId(new_id())
     row = {"id": bot, "owner_id": user.id, **made, "metadata": body.metadata or {}}
     async with transaction(adapters.engine) as connection:
-        await creation.claim(connection, user.id)
+        await creation.claim(connection, user.id, lambda made: _told_apart(connection, user.id, body, BotId(made)))
     copies: list[Copy] = []
     try:
         for file in sorted(set(body.file_ids or [])):  # in one order, since two at once lock the same files
@@ -81,6 +81,8 @@ async def create_vector_store(
 async def list_vector_stores(user: Reader, connection: TransactionDep, page: PageDep) -> Listed[VectorStore]:
     """List your bots."""
     rows, more = await page.fetch(
+        connection,
+        user.id,
         lambda id_: bots.read(connection, user.id, BotId(id_)),
         lambda window: bots.page(connection, user.id, window),
     )
@@ -112,6 +114,7 @@ async def delete_vector_store(vector_store_id: PathId, user: Writer, adapters: A
     """Delete a bot with its documents and conversations. Files that were uploaded here stay."""
     bot = BotId(vector_store_id)
     async with transaction(adapters.engine) as connection:
+        await list_edges.leave(connection, user.id, bot, await bots.read(connection, user.id, bot))
         await bots.begin_deletion(connection, user.id, bot, now=now())
     await started(runs.start_deletion(adapters.temporal, DeletionRef(owner_id=user.id, bot_id=bot)))
     return StoreDeleted(id=str(bot))
@@ -175,6 +178,16 @@ async def _found(connection: AsyncConnection, owner: UserId, hits: Sequence[Hit]
         for hit in hits
         if hit.document_id in described  # else it has gone meanwhile
     ]
+
+
+async def _told_apart(connection: AsyncConnection, owner: UserId, body: StoreBody, made: BotId) -> None:
+    """Make sure that the store is there, and is the one that is asked for. Raises `NotFound`.
+
+    Of two stores with neither name nor files nobody can say that they are one; an empty one too many does no harm.
+    """
+    if body.name is None and not body.file_ids:
+        raise NotFound("Nothing tells this store from others.")
+    await bots.read(connection, owner, made)
 
 
 async def _show(connection: AsyncConnection, owner: UserId, bot: BotId) -> VectorStore:

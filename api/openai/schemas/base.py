@@ -60,6 +60,24 @@ _TEXT_PARTS = ("text", "input_text", "output_text")
 Content = Annotated[str, BeforeValidator(_text_of), AfterValidator(storable)]
 """A text, or a list of parts that are text."""
 
+_TOOL_ROLES = ("tool", "function")
+
+
+def _without_tools(value: object) -> object:
+    if value in _TOOL_ROLES:
+        raise PydanticCustomError("not_supported", "No tools of the client's are called here, so none can answer.")
+    return value
+
+
+class Said(Asked):
+    """One message of a conversation."""
+
+    harmless: ClassVar[Mapping[str, tuple[object, ...]]] = {"tool_calls": ([],), "function_call": ()}
+
+    role: Annotated[Literal["system", "developer", "user", "assistant"], BeforeValidator(_without_tools)]
+    content: Content = ""
+
+
 Labels = Annotated[
     dict[
         Annotated[str, Field(min_length=1, max_length=64), AfterValidator(storable)],

@@ -12,9 +12,9 @@ from api.openai.schemas.base import (
     MOST_TOKENS,
     Asked,
     Cited,
-    Content,
     Labels,
     ModelName,
+    Said,
     Shown,
     example_of,
 )
@@ -23,15 +23,6 @@ from domain.conversation import Role
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT}
 LONGEST_QUESTION = 16_000
 MOST_MESSAGES = 2000
-
-
-class ChatMessage(BaseModel):
-    """A message of the conversation."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Content = ""
 
 
 class StreamOptions(BaseModel):
@@ -72,7 +63,7 @@ class ChatBody(Asked):
     }
 
     model: ModelName
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
+    messages: Annotated[list[Said], Field(min_length=1, max_length=MOST_MESSAGES)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float | None, Field(ge=0, le=2, description="Null: the bot's.")] = None

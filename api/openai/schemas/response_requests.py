@@ -1,12 +1,12 @@
 """Responses: what is asked for."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.openai.schemas.base import MOST_TOKENS, Asked, Content, Labels, ModelName
+from api.openai.schemas.base import MOST_TOKENS, Asked, Content, Labels, ModelName, Said
 from api.openai.schemas.chat import MOST_MESSAGES, check_instructions, check_question
 from domain.conversation import Role
 
@@ -17,14 +17,10 @@ def _as_items(value: object) -> object:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
-class InputItem(BaseModel):
-    """A message of the input."""
+class InputItem(Said):
+    """A message of the input, the one kind of item that is read."""
 
-    model_config = ConfigDict(extra="ignore")
-
-    type: Literal["message"] = "message"
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Content = ""
+    harmless: ClassVar[Mapping[str, tuple[object, ...]]] = {**Said.harmless, "type": ("message",)}
 
 
 class ConversationName(BaseModel):
@@ -35,20 +31,10 @@ class ConversationName(BaseModel):
     id: str
 
 
-class TextFormat(BaseModel):
-    """The form of the answer."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    type: Literal["text"] = "text"
-
-
-class TextOptions(BaseModel):
+class TextOptions(Asked):
     """How the answer is to be written; only text is."""
 
-    model_config = ConfigDict(extra="ignore")
-
-    format: TextFormat | None = None
+    harmless: ClassVar[Mapping[str, tuple[object, ...]]] = {"format": ({"type": "text"}, {})}
 
 
 class ResponseBody(Asked):

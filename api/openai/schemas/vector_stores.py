@@ -14,7 +14,8 @@ _FILE = "0199f0c4-a111-7c22-8d33-4e5f6a7b8c9d"
 _COUNTS = {"in_progress": 0, "completed": 1, "failed": 0, "cancelled": 0, "total": 1}
 MOST_FILES = 500
 
-_HARMLESS: Mapping[str, tuple[object, ...]] = {"chunking_strategy": ({"type": "auto"},), "expires_after": ()}
+_CHUNKING: Mapping[str, tuple[object, ...]] = {"chunking_strategy": ({"type": "auto"},)}
+_HARMLESS: Mapping[str, tuple[object, ...]] = {**_CHUNKING, "expires_after": ()}
 
 Attributes = Annotated[
     dict[str, str | float | bool], Field(max_length=MOST_METADATA, description="The document's metadata.")
@@ -101,7 +102,7 @@ class StoreFileBody(Asked):
 
     model_config = ConfigDict(json_schema_extra={"example": {"file_id": _FILE, "attributes": {"year": 2026}}})
 
-    harmless: ClassVar[Mapping[str, tuple[object, ...]]] = {"chunking_strategy": ({"type": "auto"},)}
+    harmless: ClassVar[Mapping[str, tuple[object, ...]]] = _CHUNKING
 
     file_id: UUID
     attributes: Attributes | None = None
@@ -116,6 +117,7 @@ class AttributesBody(Asked):
 
 
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
+BatchStatus = Literal["in_progress", "completed", "cancelled"]
 
 
 class StoreFileError(Shown):
@@ -164,10 +166,10 @@ class StoreFileDeleted(Shown):
     deleted: Literal[True] = True
 
 
-class BatchFile(BaseModel):
+class BatchFile(Asked):
     """A file of a batch."""
 
-    model_config = ConfigDict(extra="ignore")
+    harmless: ClassVar[Mapping[str, tuple[object, ...]]] = _CHUNKING
 
     file_id: UUID
     attributes: Attributes | None = None
@@ -178,7 +180,7 @@ class BatchBody(Asked):
 
     model_config = ConfigDict(json_schema_extra={"example": {"file_ids": [_FILE]}})
 
-    harmless: ClassVar[Mapping[str, tuple[object, ...]]] = {"chunking_strategy": ({"type": "auto"},)}
+    harmless: ClassVar[Mapping[str, tuple[object, ...]]] = _CHUNKING
 
     file_ids: FileIds | None = None
     files: Annotated[list[BatchFile] | None, Field(max_length=MOST_FILES)] = None
@@ -206,7 +208,7 @@ class Batch(Shown):
     object: Literal["vector_store.files_batch"] = "vector_store.files_batch"
     created_at: int
     vector_store_id: str
-    status: Literal["in_progress", "completed", "cancelled"]
+    status: BatchStatus
     file_counts: FileCounts
 
 

@@ -169,3 +169,33 @@ async def test_a_batch_that_was_made_is_found_by_a_later_attempt_for_a_moment(
         earlier = datetime.now(UTC) - timedelta(minutes=1)
         await connection.execute(update(idempotency_keys).values(created_at=earlier))
     assert await batch(owner, "1") not in (first, latest)
+
+
+async def test_what_was_deleted_meanwhile_is_made_again(owner: Caller, bot: BotId) -> None:
+    async def make(number: str, path: str, **sent: Any) -> str:
+        headers = {"X-Stainless-Retry-Count": number}
+        answer = await owner.http.post(f"/openai/v1/{path}", headers=headers, **sent)
+        return str(answer.json()["id"])
+
+    upload = {"files": {"file": ("leave.txt", b"Thirty days of leave.")}, "data": {"purpose": "assistants"}}
+    file = await make("0", "files", **upload)
+    assert await make("1", "files", **upload) == file
+    await owner.http.delete(f"/openai/v1/files/{file}")
+    file, gone = await make("1", "files", **upload), file
+    assert file != gone
+    store = await make("0", "vector_stores", json={"name": "Leave"})
+    await owner.http.delete(f"/openai/v1/vector_stores/{store}")
+    assert await make("1", "vector_stores", json={"name": "Leave"}) != store
+    batches = f"vector_stores/{bot}/file_batches"
+    batch = await make("0", batches, json={"file_ids": [file]})
+    await owner.http.delete(f"/openai/v1/vector_stores/{bot}/files/{file}")
+    assert await make("1", batches, json={"file_ids": [file]}) != batch
+    assert (await owner.http.get(f"/openai/v1/vector_stores/{bot}/files/{file}")).status_code == 200
+
+
+async def test_two_stores_that_nothing_tells_apart_are_two(owner: Caller) -> None:
+    async def make(number: str) -> str:
+        headers = {"X-Stainless-Retry-Count": number}
+        return str((await owner.http.post("/openai/v1/vector_stores", json={}, headers=headers)).json()["id"])
+
+    assert await make("0") != await make("1")

@@ -15,6 +15,7 @@ from tests.api.conftest import Caller
 from tests.api.test_service import METHODS
 
 ASKED: Any = [{"role": "user", "content": "How long?"}]
+FILE = "0199f0c4-0003-7b6c-8a51-6d2f0e9c7b11"
 HALF = "\ud800"  # of a surrogate pair
 
 
@@ -91,3 +92,44 @@ async def test_a_lifetime_that_is_no_number_of_seconds_is_a_400(owner: Caller, s
     data = {"purpose": "assistants", "expires_after[anchor]": "created_at", "expires_after[seconds]": seconds}
     response = await owner.http.post("/openai/v1/files", files={"file": ("a.txt", b"A text.")}, data=data)
     assert (response.status_code, response.json()["error"]["param"]) == (400, "expires_after")
+
+
+TOOL_CALL = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("chat/completions", {"tools": [TOOL_CALL]}, "tools"),
+        ("chat/completions", {"n": 2}, "n"),
+        ("chat/completions", {"response_format": {"type": "json_object"}}, "response_format"),
+        ("chat/completions", {"messages": [{"role": "tool", "content": "a"}]}, "messages.0.role"),
+        (
+            "chat/completions",
+            {"messages": [{"role": "assistant", "tool_calls": [TOOL_CALL]}, *ASKED]},
+            "messages.0.tool_calls",
+        ),
+        (
+            "chat/completions",
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages.0.content",
+        ),
+        ("responses", {"input": "How long?", "store": False}, "store"),
+        ("responses", {"input": "How long?", "text": {"format": {"type": "json_object"}}}, "text.format"),
+        ("responses", {"input": [{"type": "function_call_output", "output": "a"}]}, "input.0.type"),
+        ("embeddings", {"input": [1, 2]}, "input"),
+        ("vector_stores", {"chunking_strategy": {"type": "static"}}, "chunking_strategy"),
+        (
+            "vector_stores/{bot}/file_batches",
+            {"files": [{"file_id": FILE, "chunking_strategy": {"type": "static"}}]},
+            "files.0.chunking_strategy",
+        ),
+    ],
+)
+async def test_what_is_not_offered_is_refused_by_a_code_of_its_own(
+    owner: Caller, bot: BotId, path: str, body: dict[str, Any], param: str
+) -> None:
+    asked = {"model": str(bot), "messages": ASKED} if path.startswith("chat") else {"model": str(bot)}
+    response = await owner.http.post(f"/openai/v1/{path.format(bot=bot)}", json={**asked, **body})
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (400, "not_supported", param)

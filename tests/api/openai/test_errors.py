@@ -121,5 +121,5 @@ async def test_a_failure_is_told_in_openais_shape_and_says_whether_to_come_again
     assert body["error"]["message"]
     later = error.response.headers.get("Retry-After")
     assert (later is not None and int(later) > 0) is (status in (429, 503))
-    # An answer that is still worked on would be paid for twice; all else may get through the next time.
-    assert error.response.headers.get("x-should-retry") == ("false" if status == 504 else None)
+    # An answer that is still worked on would be paid for twice, and a conflict stays; all else may get through the next time.
+    assert error.response.headers.get("x-should-retry") == ("false" if status in (409, 504) else None)

@@ -362,7 +362,7 @@ async def test_the_question_of_a_response_is_its_input(client_of_openai: AsyncOp
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"store": False}, "store"),
         ({"store": False, "background": True}, "store"),
-        ({"text": {"format": {"type": "json_object"}}}, "text.format.type"),
+        ({"text": {"format": {"type": "json_object"}}}, "text.format"),
         ({"model": None}, "model"),
         ({"input": []}, "input"),
         ({"input": " "}, "input"),

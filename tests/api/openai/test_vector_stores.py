@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters.postgres import vector_stores
 from adapters.postgres.tables import bots, documents, file_documents
+from adapters.postgres.tables import files as files_table
 from adapters.wiring import Adapters
 from api.main import create_app
 from domain.documents import DocumentStatus
@@ -239,6 +240,63 @@ async def test_a_document_that_is_gone_while_its_batch_is_cancelled_keeps_no_oth
     monkeypatch.setattr(vector_stores, "batch_statuses", deleted_after)
     cancelled = await batches.cancel(batch.id, vector_store_id=str(bot))
     assert (cancelled.status, cancelled.file_counts.cancelled) == ("cancelled", 1)
+
+
+async def test_a_batch_that_is_ready_stays_so_when_it_is_cancelled(
+    client_of_openai: AsyncOpenAI, bot: BotId, working: None
+) -> None:
+    file = await client_of_openai.files.create(file=LEAVE, purpose="assistants")
+    batches = client_of_openai.vector_stores.file_batches
+    batch = await batches.create_and_poll(str(bot), file_ids=[file.id], poll_interval_ms=100)
+    assert await batches.cancel(batch.id, vector_store_id=str(bot)) == batch
+    assert batch.status == "completed"
+
+
+async def test_a_file_that_was_cancelled_is_read_when_it_is_given_again(
+    client_of_openai: AsyncOpenAI, bot: BotId
+) -> None:
+    files = client_of_openai.vector_stores.files
+    made = [await client_of_openai.files.create(file=(name, LEAVE[1]), purpose="assistants") for name in ("a", "b.txt")]
+    batches = client_of_openai.vector_stores.file_batches
+    batch = await batches.create(str(bot), file_ids=[made[0].id])
+    await batches.cancel(batch.id, vector_store_id=str(bot))
+    assert (await files.retrieve(made[0].id, vector_store_id=str(bot))).status == "cancelled"
+    assert (await files.create(str(bot), file_id=made[0].id)).status == "in_progress"
+    await batches.cancel(batch.id, vector_store_id=str(bot))
+    same = await files.create(str(bot), file_id=made[1].id)
+    assert same.status == "in_progress", "the same bytes under another file"
+
+
+async def test_lists_are_walked_while_what_they_show_is_deleted(
+    client_of_openai: AsyncOpenAI, bot: BotId, engine: AsyncEngine
+) -> None:
+    made = [
+        await client_of_openai.files.create(file=(f"{n}.txt", f"Text {n}.".encode()), purpose="assistants")
+        for n in range(5)
+    ]
+    await client_of_openai.vector_stores.file_batches.create(str(bot), file_ids=[each.id for each in reversed(made)])
+    async for each in client_of_openai.vector_stores.files.list(str(bot), limit=2):
+        await client_of_openai.vector_stores.files.delete(each.id, vector_store_id=str(bot))
+        async with engine.begin() as connection:
+            await connection.execute(delete(documents).where(documents.c.status == DocumentStatus.DELETING))
+    assert await count(engine, documents) == 0
+    async for file in client_of_openai.files.list(limit=2):
+        await client_of_openai.files.delete(file.id)
+    assert await count(engine, files_table) == 0
+    for n in range(4):
+        await client_of_openai.vector_stores.create(name=str(n))
+    async for store in client_of_openai.vector_stores.list(limit=2, order="asc"):
+        await client_of_openai.vector_stores.delete(store.id)
+    assert (await client_of_openai.vector_stores.list()).data == []
+    with pytest.raises(openai.BadRequestError) as never:
+        await client_of_openai.files.list(after=str(uuid4()))
+    assert never.value.param == "after"
+
+
+async def test_files_come_ten_thousand_a_page(client_of_openai: AsyncOpenAI) -> None:
+    assert (await client_of_openai.files.list(limit=10_000)).data == []
+    with pytest.raises(openai.BadRequestError):
+        await client_of_openai.files.list(limit=10_001)
 
 
 async def test_a_search_is_filtered_by_attributes_and_by_score(client_of_openai: AsyncOpenAI, working: None) -> None:
