@@ -2,9 +2,11 @@
 # ruff: noqa: RUF001  (look-alike punctuation of other scripts is what this file is about)
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 
 import regex
 
@@ -44,6 +46,7 @@ _QUOTE_REACH = 2000
 _NEAREST_OPENINGS = 8
 _MOST_MARKERS = 200
 _MOST_PLACES = 1000
+_MOST_FOLDED = 200_000
 _SAME = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛ʼ′`´", "'"),
@@ -104,31 +107,45 @@ def _joins(chars: list[str], char: str) -> bool:
     return char >= _FIRST_UNSPACED or (len(chars) > 1 and chars[-2] >= _FIRST_UNSPACED)
 
 
+class _Folds:
+    """Folds each text once. Where `_MOST_FOLDED` characters are spent, every other text folds to nothing."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_FOLDED
+        self._known: dict[str, _Folded] = {}
+
+    def of(self, text: str) -> _Folded:
+        if text not in self._known:
+            folded = self._known[text] = _fold(text) if self._left > 0 else _Folded("", (), ())
+            self._left -= max(len(text), len(folded.text))  # some characters fold to none, and some to eighteen
+        return self._known[text]
+
+
 def verify(answer: str, passages: Sequence[Passage]) -> list[Citation]:
     """List the citations that hold, in order of appearance, each marker once per distinct quote.
 
-    A quotation right before a marker must occur in that passage, or the citation is dropped.
+    A quotation right before a marker must occur in that passage, or the citation is dropped. So it is where an
+    answer's quotations and their passages have more than `_MOST_FOLDED` characters before: it is not looked for.
     Without a quotation the quote is the passage's sentence that shares most with the claim.
     """
     by_marker = {passage.marker: passage for passage in passages}
-    folded: dict[int, _Folded] = {}
+    folds = _Folds()
     sentences: dict[int, list[_Sentence]] = {}
     found: dict[tuple[int, str], Citation] = {}
-    cited = ((match, number) for match in _markers(answer) for number in numbers_of(match.group()))
-    for match, number in islice((pair for pair in cited if pair[1] in by_marker), _MOST_MARKERS):
-        passage = by_marker[number]
-        quotations = _quotations(answer, match.start())
-        if quotations:
-            if number not in folded:
-                folded[number] = _fold(passage.content)
-            span = _quoted(quotations, passage.content, folded[number])
-        else:
-            if number not in sentences:
-                sentences[number] = _sentences(passage.content)
-            span = _supporting(_claim(answer, match.start()), sentences[number])
-        if span is not None:
-            citation = _citation(passage, *span)
-            found.setdefault((number, citation.quote), citation)
+    for end, numbers in _cited(answer, by_marker):
+        openings = _openings(answer, end)
+        claim = frozenset[str]() if openings else frozenset(tokens(_claim(answer, end)))
+        for number in numbers:
+            passage = by_marker[number]
+            if openings:
+                span = _quoted(answer, openings, end, passage.content, folds)
+            else:
+                if number not in sentences:
+                    sentences[number] = _sentences(passage.content)
+                span = _supporting(claim, sentences[number])
+            if span is not None:
+                citation = _citation(passage, *span)
+                found.setdefault((number, citation.quote), citation)
     return list(found.values())
 
 
@@ -153,28 +170,43 @@ def _markers(answer: str) -> list[regex.Match[str]]:
     return [match for match in MARKER.finditer(answer) if not in_code[match.start()]]
 
 
-def _before(answer: str, at: int) -> int:
-    """Walk back over white space, punctuation and other markers; answer where the claim's text ends."""
+def _cited(answer: str, known: Collection[int]) -> Iterator[tuple[int, list[int]]]:
+    """Give where each text that is cited ends, and the known numbers of all markers after it, each once."""
+    cited = ((end, number) for end, group in _ends(answer) for number in numbers_of(group) if number in known)
+    for end, pairs in groupby(islice(cited, _MOST_MARKERS), itemgetter(0)):
+        yield end, list(dict.fromkeys(number for _, number in pairs))
+
+
+def _ends(answer: str) -> Iterator[tuple[int, str]]:
+    """Give each marker with where the text ends that it stands after; markers in a row share one."""
+    last = end = 0
+    for match in _markers(answer):
+        before = _before(answer, match.start(), last)
+        end = before if before > last else end
+        last = match.start()
+        yield end, match.group()
+
+
+def _before(answer: str, at: int, floor: int) -> int:
+    """Walk back over white space, punctuation and other markers, to `floor` at most; answer where the text ends."""
     while True:
-        end = len(answer[:at].rstrip(_AFTER_QUOTE))
-        group = regex.search(r"\[[\d ,;，、\t]+\]$", answer[max(0, end - LONGEST_MARKER) : end])
+        end = floor + len(answer[floor:at].rstrip(_AFTER_QUOTE))
+        group = regex.search(r"\[[\d ,;，、\t]+\]$", answer[max(floor, end - LONGEST_MARKER) : end])
         if group is None:
             return end
         at = end - len(group.group())
 
 
-def _quotations(answer: str, at: int) -> list[str]:
-    """List the texts that may be the quotation before the marker at `at`, longest first."""
-    end = _before(answer, at)
+def _openings(answer: str, end: int) -> list[int]:
+    """List where the quotation that ends at `end` may open, the longest first."""
     opening = _CLOSING.get(answer[end - 1]) if end else None
     if opening is None:
         return []
     close = end - 1
-    floor = max(0, close - _QUOTE_REACH, answer.rfind("\n\n", 0, close))
+    reach = max(0, close - _QUOTE_REACH)
+    floor = max(reach, answer.rfind("\n\n", reach, close))
     starts = [start for start in range(floor, close) if answer[start] in opening][-_NEAREST_OPENINGS:]
-    return [
-        inner for start in starts if _is_quotation(inner := answer[start + 1 : close], answer[start], answer[close])
-    ]
+    return [start for start in starts if _is_quotation(answer[start + 1 : close], answer[start], answer[close])]
 
 
 def _is_quotation(inner: str, opened: str, closed: str) -> bool:
@@ -185,13 +217,15 @@ def _is_quotation(inner: str, opened: str, closed: str) -> bool:
     return inner.count(opened) == inner.count(closed)
 
 
-def _quoted(quotations: Sequence[str], content: str, folded: _Folded) -> tuple[int, int] | None:
-    for quotation in quotations:
-        wanted = _fold(quotation).text.strip(_EDGES)
+def _quoted(answer: str, openings: Sequence[int], end: int, content: str, folds: _Folds) -> tuple[int, int] | None:
+    inner = openings[0] + 1  # the shorter ones are ends of the longest, folded as well
+    longest, folded = folds.of(answer[inner : end - 1]), folds.of(content)
+    for opening in openings:
+        wanted = longest.text[bisect_left(longest.starts, opening + 1 - inner) :].strip(_EDGES)
         for at in islice(_places(folded.text, wanted), _MOST_PLACES):
-            start, end = folded.starts[at], folded.ends[at + len(wanted) - 1]
-            if not _inside_word(content, start) and not _inside_word(content, end):
-                return start, end
+            start, stop = folded.starts[at], folded.ends[at + len(wanted) - 1]
+            if not _inside_word(content, start) and not _inside_word(content, stop):
+                return start, stop
     return None
 
 
@@ -206,8 +240,8 @@ def _inside_word(content: str, at: int) -> bool:
     return 0 < at < len(content) and all(char.isalnum() and char < _LAST_SPACED for char in content[at - 1 : at + 1])
 
 
-def _claim(answer: str, at: int) -> str:
-    before = MARKER.sub(" ", answer[max(0, at - _QUOTE_REACH) : _before(answer, at)])
+def _claim(answer: str, end: int) -> str:
+    before = MARKER.sub(" ", answer[max(0, end - _QUOTE_REACH) : end])
     spans = sentence_spans(before)
     return before[slice(*spans[-1])] if spans else ""
 
@@ -218,8 +252,7 @@ def _sentences(content: str) -> list[_Sentence]:
     return [(start, end, frozenset(tokens(content[start:end]))) for start, end in spans]
 
 
-def _supporting(claim: str, sentences: Sequence[_Sentence]) -> tuple[int, int] | None:
-    wanted = set(tokens(claim))
+def _supporting(wanted: frozenset[str], sentences: Sequence[_Sentence]) -> tuple[int, int] | None:
     best: tuple[int, int] | None = None
     best_score = -1.0
     for start, end, has in sentences:

@@ -1,5 +1,6 @@
 """How a turn ends: its answer is stored, it is closed, and its readers are told, in one transaction."""
 
+import asyncio
 import json
 from datetime import datetime
 from typing import Any
@@ -59,7 +60,8 @@ async def finish(
     if TurnStatus(turn.status) in FINAL_TURN:
         return await message_rows.find(connection, answer)
     content = turn.draft if turn.draft is not None else await events.shown_text(connection, turn_id)
-    citations = verify(content, await passage_rows.take(connection, turn_id))
+    # An answer that was made to be slow takes a second: its own turn waits, and nobody else's.
+    citations = await asyncio.to_thread(verify, content, await passage_rows.take(connection, turn_id))
     if turn.draft is not None:
         outcome = TurnOutcome.COMPLETE
     if outcome is not TurnOutcome.FAILED:

@@ -1,16 +1,21 @@
 """Beginning and ending a turn on the real Postgres; each step runs twice and leaves what one run leaves."""
 
+import threading
+from collections.abc import Sequence
+
 import pytest
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.ids import new_id
-from adapters.postgres import turn_requests
+from adapters.postgres import turn_ends, turn_requests
 from adapters.postgres.tables import conversations, messages, turn_passages, turns
+from domain.citations import Citation
 from domain.conversation import Place, TurnOutcome
 from domain.errors import TurnClosed
 from domain.ids import TurnId, answer_id
 from domain.prompts import NOTHING_FOUND
+from domain.retrieval import Passage
 from domain.steps import LoadedHistory, Persisted, TurnRef
 from tests.activities.turn_steps import (
     NOW,
@@ -149,6 +154,21 @@ async def test_a_turn_that_is_over_is_not_declined(engine: AsyncEngine) -> None:
     with pytest.raises(TurnClosed):
         await decline(engine, ref)
     assert await events_of(engine, ref) == before
+
+
+async def test_citations_are_checked_beside_the_event_loop(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[int] = []
+
+    def verified(answer: str, passages: Sequence[Passage]) -> list[Citation]:
+        checked.append(threading.get_ident())
+        return []
+
+    monkeypatch.setattr(turn_ends, "verify", verified)
+    await answered(engine, await a_question(engine, *await a_bot(engine)), "It is so.")
+    assert len(checked) == 1
+    assert threading.get_ident() not in checked
 
 
 async def test_an_answer_is_stored_once_with_the_citations_that_hold(engine: AsyncEngine) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain import citations as checked
 from domain.citations import verify
 from domain.ids import ChunkId, DocumentId
 from domain.markers import MarkerFilter
@@ -226,3 +227,53 @@ def test_an_answer_that_was_made_to_be_slow_is_checked_soon(answer: str, content
     began = process_time()
     verify(answer, [a_passage(content), a_passage(content, marker=2)])
     assert process_time() - began < 5  # minutes, without bounds
+
+
+@pytest.fixture
+def folded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """List what is folded, in order."""
+    texts: list[str] = []
+    fold = checked._fold
+
+    def counted(text: str) -> checked._Folded:
+        texts.append(text)
+        return fold(text)
+
+    monkeypatch.setattr(checked, "_fold", counted)
+    return texts
+
+
+@pytest.mark.parametrize("inner", ["\ufdfa " * 960, "½ " * 960, "… " * 960, "x y z " * 320])
+def test_a_quotation_and_its_passages_are_folded_once_however_many_markers_follow(
+    folded: list[str], inner: str
+) -> None:
+    passages = [PASSAGE, a_passage("Members borrow ten books.", marker=2)]
+    verify("“q”" * 7 + f"“{inner}”" + "[1][2]" * 100, passages)
+    longest, *contents = folded
+    assert longest.endswith(inner)
+    assert contents == [passage.content for passage in passages]
+
+
+def test_a_claim_is_read_once_however_many_markers_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    claim = checked._claim
+
+    def counted(answer: str, end: int) -> str:
+        read.append(claim(answer, end))
+        return read[-1]
+
+    monkeypatch.setattr(checked, "_claim", counted)
+    answer = "It is closed on Sundays" + " [1]" * 150 + ". On weekdays it opens" + "[1]." * 40
+    assert len(verify(answer, [PASSAGE])) == 2
+    assert [text.split()[-1] for text in read] == ["Sundays", "opens"]
+
+
+@pytest.mark.parametrize("word", ["word{}", "\ufdfa{}", "w\u200d\u200d\u200d{}"], ids=["plain", "long forms", "unseen"])
+def test_an_answer_that_quotes_without_end_is_checked_up_to_a_bound(folded: list[str], word: str) -> None:
+    words = [word.format(number) for number in range(200)] * 2
+    passage = a_passage(" ".join(words))
+    quotations = [" ".join(words[start : start + 200]) for start in range(150)]
+    citations = verify(" ".join(f"“{quotation}” [1]" for quotation in quotations), [passage])
+    assert 0 < len(citations) < len(quotations)
+    assert [citation.quote for citation in citations] == quotations[: len(citations)]
+    assert sum(map(len, folded)) < checked._MOST_FOLDED + len(passage.content)
