@@ -413,7 +413,7 @@ class ProviderNotConfigured(ProviderError):
 
 
 class ProviderAuth(ProviderError):
-    """The provider refuses the key (401, 403)."""
+    """The provider refuses the key (401, 403), or the project or the region that it is used in."""
 
     code, retryable = "provider_auth", False
 

@@ -29,6 +29,7 @@ class AnthropicDouble(GeminiDouble):
     thinks: bool = False
     error_code: str | None = None
     """The cause that an error names in its details."""
+    error_message: str = "SECRET provider text"
 
     @override
     def _route(self, path: str, body: dict[str, Any]) -> tuple[str, str] | None:
@@ -40,7 +41,7 @@ class AnthropicDouble(GeminiDouble):
     async def _refuse(self, writer: asyncio.StreamWriter, fault: Fault) -> None:
         status = {"QUOTA_PER_DAY": 402, "API_KEY_INVALID": 401}.get(fault.reason, fault.status)
         head = {} if fault.retry_delay is None else {"retry-after": fault.retry_delay.removesuffix("s")}
-        await reply(writer, status, _error(status, self.error_code), head)
+        await reply(writer, status, _error(status, self.error_code, self.error_message), head)
 
     @override
     async def _break(self, endpoint: str, writer: asyncio.StreamWriter) -> None:
@@ -126,8 +127,8 @@ def _message(model: str, tokens: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _error(status: int, code: str | None = None) -> dict[str, Any]:
-    error: dict[str, Any] = {"type": _TYPES.get(status, "api_error"), "message": "SECRET provider text"}
+def _error(status: int, code: str | None = None, message: str = "SECRET provider text") -> dict[str, Any]:
+    error: dict[str, Any] = {"type": _TYPES.get(status, "api_error"), "message": message}
     if code is not None:
         error["details"] = {"error_code": code}
     return {"type": "error", "error": error, "request_id": "req_double"}

@@ -26,6 +26,7 @@ WHO = "Anthropic"
 SETTING = "CHATSPHERE_ANTHROPIC_GENERATION_MODEL"
 _KEY_SETTING = "CHATSPHERE_ANTHROPIC_API_KEY"
 _SPENT = ("spend_limit_reached", "billing", "credit")  # in the code of an error's cause
+_EMPTY = "credit balance"  # in the text of a 400 that tells its cause in no other way; the text is never shown
 _PASSING = frozenset({408, 409})
 # Inside a stream an error has a type and the status of the stream's beginning, which is 200.
 _STATUS = {
@@ -73,7 +74,7 @@ def declined(reason: str, model: str) -> ProviderError:
 
 def _refusal(error: anthropic.APIStatusError, *, model: str) -> ProviderError:
     status = error.status_code if error.status_code >= 400 else _STATUS.get(error.type or "", 500)
-    if status == 402 or any(mark in (error.error_code or "") for mark in _SPENT):
+    if status == 402 or _is_unpaid(error, status):
         return ProviderQuotaExhausted(
             f"The account's credit for {model} is used up, or its spend limit reached. Add credit or raise the limit; "
             "what waits then goes on by itself within the hour.",
@@ -90,6 +91,12 @@ def _refusal(error: anthropic.APIStatusError, *, model: str) -> ProviderError:
     if 400 <= status < 500 and status not in _PASSING:
         return _rejection(status, model=model)
     return ProviderError(f"{WHO} failed ({status}, {model}).", retry_after=pause)
+
+
+def _is_unpaid(error: anthropic.APIStatusError, status: int) -> bool:
+    if any(mark in (error.error_code or "") for mark in _SPENT):
+        return True
+    return status == 400 and _EMPTY in str(error.api_message).lower()
 
 
 def _rejection(status: int, *, model: str) -> ProviderRejected:

@@ -77,6 +77,11 @@ def _refusal(error: errors.APIError, *, model: str, setting: str) -> ProviderErr
             f"Gemini refused the key ({status}). Set {_KEY_SETTING} to a valid key whose project may use {model}, "
             "restart, then retry."
         )
+    if error.status == "FAILED_PRECONDITION":  # a 400 that another provider has none of
+        return ProviderAuth(
+            f"Gemini does not serve the key's project from here ({status}, {model}). Enable billing for the project, or "
+            "run the workers in a region that Gemini serves, then retry."
+        )
     if status == 429 and any(map(_is_of_the_day, details)):
         return ProviderQuotaExhausted(
             f"The day's quota of {model} is used up (429). It resets at midnight Pacific time, and the work goes on by "

@@ -1,5 +1,6 @@
 """What only Anthropic does. The official client is always in the path."""
 
+import traceback
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -10,9 +11,10 @@ import pytest_asyncio
 from adapters.models.anthropic_generation import AnthropicGenerator, open_anthropic
 from adapters.settings import Settings
 from domain.errors import ProviderError, ProviderInputRefused, ProviderQuotaExhausted
+from domain.fallback import gives_way
 from domain.ports import ModelStep, ToolCall, ToolResult
 from tests import gemini_double as g
-from tests.adapters.test_provider_contract import LOOK_UP, REQUEST
+from tests.adapters.test_provider_contract import LOOK_UP, REQUEST, SHORT
 from tests.anthropic_double import AnthropicDouble, running_anthropic
 
 
@@ -92,6 +94,22 @@ async def test_a_spend_limit_is_a_quota_that_is_used_up(double: AnthropicDouble,
     with pytest.raises(ProviderQuotaExhausted) as caught:
         _ = [event async for event in generator.stream(REQUEST)]
     assert caught.value.retry_after == timedelta(hours=1)
+
+
+@pytest.mark.parametrize("endpoint", ["generate", "complete"])
+async def test_an_empty_balance_is_a_quota_that_is_used_up_although_it_comes_as_a_bad_request(
+    double: AnthropicDouble, generator: AnthropicGenerator, endpoint: g.Endpoint
+) -> None:
+    double.error_message = (
+        "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or "
+        "purchase credits."
+    )
+    double.script(endpoint, g.error(400, "INVALID_ARGUMENT"))
+    with pytest.raises(ProviderQuotaExhausted) as caught:
+        await (generator.complete(SHORT) if endpoint == "complete" else anext(generator.stream(REQUEST)))
+    assert gives_way(caught.value, attempt=1)
+    assert caught.value.retry_after == timedelta(hours=1)
+    assert "Plans & Billing" not in "".join(traceback.format_exception(caught.value, chain=True))
 
 
 async def test_an_overload_may_say_how_long_it_lasts(double: AnthropicDouble, generator: AnthropicGenerator) -> None:

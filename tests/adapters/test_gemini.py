@@ -37,6 +37,7 @@ from domain.errors import (
     ProviderRejected,
     SafetyBlocked,
 )
+from domain.fallback import gives_way
 from domain.ids import ChunkId, DocumentId, MessageId
 from domain.ports import (
     AnswerRequest,
@@ -275,7 +276,7 @@ async def test_a_model_name_that_is_none_never_reaches_the_network(
 FAILURES = [
     (g.rate_limited("0.250s"), ProviderRateLimited, timedelta(milliseconds=250)),
     (g.error(504, "DEADLINE_EXCEEDED"), ProviderError, None),
-    (g.error(400, "FAILED_PRECONDITION"), ProviderRejected, None),
+    (g.error(400, "FAILED_PRECONDITION"), ProviderAuth, None),
 ]
 
 
@@ -316,6 +317,15 @@ async def test_a_refused_key_and_a_missing_model_name_the_setting(
     setting = "CHATSPHERE_GEMINI_EMBEDDING_MODEL" if endpoint == "embed" else "CHATSPHERE_GEMINI_GENERATION_MODEL"
     with pytest.raises(ProviderRejected, match=setting):
         await (models[0].embed_query("q") if endpoint == "embed" else read(models[1]))
+
+
+async def test_a_region_that_gemini_does_not_serve_gives_way_and_says_what_to_do(
+    double: g.GeminiDouble, generator: GeminiGenerator
+) -> None:
+    double.script("generate", g.error(400, "FAILED_PRECONDITION"))
+    with pytest.raises(ProviderAuth, match=r"Enable billing .* region") as caught:
+        await read(generator)
+    assert gives_way(caught.value, attempt=1)
 
 
 async def test_a_provider_that_is_not_there_is_a_failure_that_may_pass() -> None:
