@@ -1,6 +1,7 @@
 """An answer's request in the words of Anthropic's messages."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from anthropic.types import (
@@ -13,6 +14,7 @@ from anthropic.types import (
     ToolUseBlockParam,
 )
 
+from adapters.models.call_ids import fitting
 from domain.conversation import Role
 from domain.ports import ModelStep, ToolCall, ToolResult, ToolSpec
 from domain.prompts import RenderedPrompt
@@ -20,6 +22,7 @@ from domain.prompts import RenderedPrompt
 # A conversation begins with its user; a window of the history may begin with an answer.
 _OPENING = "(What was said before is left out.)"
 _THOUGHTS = "anthropic:"
+_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 Thoughts = list[ThinkingBlockParam | RedactedThinkingBlockParam]
 """Blocks of thinking, which a model wants back unchanged with the calls that followed them."""
@@ -73,10 +76,11 @@ def _thoughts(signature: str | None) -> Thoughts:
 
 
 def _call(call: ToolCall) -> ToolUseBlockParam:
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": dict(call.arguments)}
+    return {"type": "tool_use", "id": fitting(call.id, _ID), "name": call.name, "input": dict(call.arguments)}
 
 
 def _result(result: ToolResult) -> ToolResultBlockParam:
     # An empty text is no content to Anthropic.
     content = result.content if result.content.strip() else "(nothing)"
-    return {"type": "tool_result", "tool_use_id": result.call_id, "content": content, "is_error": result.failed}
+    call_id = fitting(result.call_id, _ID)
+    return {"type": "tool_result", "tool_use_id": call_id, "content": content, "is_error": result.failed}

@@ -1,6 +1,7 @@
 """An answer's request in the words of OpenAI's chat completions."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 
 from openai.types.chat import (
@@ -10,9 +11,12 @@ from openai.types.chat import (
     ChatCompletionMessageParam,
 )
 
+from adapters.models.call_ids import fitting
 from domain.conversation import Role
 from domain.ports import ModelStep, ToolCall, ToolSpec
 from domain.prompts import RenderedPrompt
+
+_ID = re.compile(r".{1,40}")
 
 
 def messages_of(prompt: RenderedPrompt) -> list[ChatCompletionMessageParam]:
@@ -48,9 +52,10 @@ def _step(step: ModelStep) -> Iterator[ChatCompletionMessageParam]:
         yield asked
     for result in step.results:
         content = f"Error: {result.content}" if result.failed else result.content
-        yield {"role": "tool", "tool_call_id": result.call_id, "content": content}
+        yield {"role": "tool", "tool_call_id": fitting(result.call_id, _ID), "content": content}
 
 
 def _call(call: ToolCall) -> ChatCompletionMessageFunctionToolCallParam:
     arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+    call_id = fitting(call.id, _ID)
+    return {"id": call_id, "type": "function", "function": {"name": call.name, "arguments": arguments}}

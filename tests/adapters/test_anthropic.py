@@ -1,5 +1,6 @@
 """What only Anthropic does. The official client is always in the path."""
 
+import re
 import traceback
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -69,6 +70,21 @@ async def test_steps_go_out_as_uses_of_tools_and_their_results(
             ],
         },
     ]
+
+
+async def test_ids_of_another_provider_are_sent_in_a_form_that_anthropic_takes(
+    double: AnthropicDouble, generator: AnthropicGenerator
+) -> None:
+    ids = ["functions.look_up:0", "c" * 64, "c" * 65, "functions.look_up:1"]
+    calls, results = [ToolCall(id_, "look_up", {}) for id_ in ids], [ToolResult(id_, "9") for id_ in ids]
+    for _ in range(2):
+        await anext(generator.stream(replace(REQUEST, tools=[LOOK_UP], steps=[ModelStep("", calls, results)])))
+    (asked, given), again = (request.body["messages"][-2:] for request in double.requests)
+    sent = [block["id"] for block in asked["content"]]
+    assert [block["tool_use_id"] for block in given["content"]] == sent
+    assert [block["id"] for block in again[0]["content"]] == sent
+    assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", id_) for id_ in sent)
+    assert (sent[1], len(set(sent))) == (ids[1], 4)
 
 
 async def test_thoughts_go_back_unread_with_the_calls_that_followed_them(

@@ -127,6 +127,21 @@ async def test_steps_go_out_as_tool_calls_and_their_results(double: OpenAIDouble
     ]
 
 
+async def test_ids_of_another_provider_are_sent_no_longer_than_openai_takes(
+    double: OpenAIDouble, models: Opened
+) -> None:
+    ids = ["functions.look_up:0", "c" * 40, "c" * 41, "c" * 42]
+    calls, results = [ToolCall(id_, "look_up", {}) for id_ in ids], [ToolResult(id_, "9") for id_ in ids]
+    for _ in range(2):
+        await anext(models[1].stream(replace(REQUEST, tools=[LOOK_UP], steps=[ModelStep("", calls, results)])))
+    (asked, *given), (again, *_) = (request.body["messages"][-5:] for request in double.requests)
+    sent = [call["id"] for call in asked["tool_calls"]]
+    assert [message["tool_call_id"] for message in given] == sent
+    assert [call["id"] for call in again["tool_calls"]] == sent
+    assert all(len(id_) <= 40 for id_ in sent)
+    assert (sent[:2], len(set(sent))) == (ids[:2], 4)
+
+
 async def test_calls_of_a_server_that_gives_all_the_same_index_are_told_apart(
     double: OpenAIDouble, models: Opened
 ) -> None:
