@@ -55,9 +55,10 @@ TITLE = Policy(
     attempt=timedelta(seconds=20), attempts=2, heartbeat=timedelta(seconds=15), patience=timedelta(seconds=5)
 )
 
-# A long answer takes minutes; a silent worker is given up after 15 s, since someone is waiting.
+# A slow server writes for many minutes, and an answer that was cut off would be paid for again. Who stops living is
+# noticed sooner: a worker by its heartbeat, since someone is waiting, a provider by its silence.
 GENERATE = Policy(
-    attempt=timedelta(minutes=5),
+    attempt=timedelta(hours=1),
     attempts=3,
     heartbeat=timedelta(seconds=15),
     longest_pause=timedelta(seconds=5),
