@@ -13,7 +13,7 @@ from activities.catalogues import Catalogues
 from activities.delta_writer import DeltaWriter
 from activities.fallback import Fallback
 from activities.heartbeat import heartbeats
-from adapters.postgres import agent, approvals, history, summaries, tool_calls, turn_passages, turns
+from adapters.postgres import agent, approvals, history, summaries, tool_calls, turn_ends, turn_passages, turns
 from adapters.postgres.deltas import Deltas
 from adapters.postgres.engine import reading, transaction
 from adapters.postgres.patience import patiently
@@ -21,6 +21,7 @@ from adapters.postgres.tool_calls import NewCall, Outcome, Writer
 from adapters.postgres.turns import Claim
 from domain import offers, steps, tools
 from domain.errors import ProviderMalformed
+from domain.ids import call_id
 from domain.messages import Usage
 from domain.offers import Offer, Refusal
 from domain.ports import AnswerRequest, Generator, ToolCall
@@ -53,6 +54,7 @@ class Agent:
         self._catalogues = catalogues
         self._stream = AnswerStream(generator, silence=silence)
         self._fallback = Fallback(steps.MODEL_STEP.policy, now)
+        self._now = now
 
     @activity.defn(name=steps.MODEL_STEP.name)
     async def model_step(self, at: ModelStepRef) -> ModelStepped:
@@ -79,10 +81,12 @@ class Agent:
 
     @activity.defn(name=steps.SETTLE_CALL.name)
     async def settle_call(self, settle: SettleCall) -> CallEnded:
-        """End a call whose own step failed for good, or came too late."""
-        outcome = Outcome(CallStatus.FAILED, f"The tool failed: {settle.message}", code=settle.code)
+        """End a call whose own step failed for good, or came too late; a bot that it asked need not begin."""
+        at, outcome = settle.call, Outcome(CallStatus.FAILED, f"The tool failed: {settle.message}", code=settle.code)
         async with transaction(self._engine) as connection:
-            return await tool_calls.settle_call(connection, settle.call, outcome)
+            ended = await tool_calls.settle_call(connection, at, outcome)
+            await turn_ends.take_back(connection, call_id(at.ref.turn_id, at.step, at.number), now=self._now())
+            return ended
 
     @activity.defn(name=steps.READ_DECISIONS.name)
     async def read_decisions(self, at: ModelStepRef) -> Decisions:

@@ -5,18 +5,19 @@ import json
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import messages as message_rows
 from adapters.postgres import turn_events as events
 from adapters.postgres import turn_passages as passage_rows
-from adapters.postgres.tables import turns
+from adapters.postgres.tables import tool_calls, turns
 from adapters.postgres.understanding import usage_of
 from domain.citations import verify
 from domain.conversation import FINAL_TURN, EventType, Role, TurnOutcome, TurnStatus
-from domain.ids import MessageId, TurnId, answer_id
+from domain.ids import CallId, MessageId, TurnId, answer_id, consultation
 from domain.messages import Failure, Message, MessageStatus
+from domain.tools import ToolType
 
 FINAL_EVENT = {
     TurnOutcome.COMPLETE: EventType.COMPLETED,
@@ -24,7 +25,18 @@ FINAL_EVENT = {
     TurnOutcome.FAILED: EventType.FAILED,
 }
 
-_TURN = select(turns).where(turns.c.id == bindparam("turn")).with_for_update()
+# Calls that asked another bot; the other turn's id follows from the call's.
+_ASKED = select(func.array_agg(tool_calls.c.id)).where(
+    tool_calls.c.turn_id == turns.c.id, tool_calls.c.tool == ToolType.ASK_BOT
+)
+_TURN = (
+    select(turns, _ASKED.scalar_subquery().label("asked"))
+    .where(turns.c.id == bindparam("turn"))
+    .with_for_update(of=turns)
+)
+_UNSTARTED = (
+    select(turns.c.id).where(turns.c.id == bindparam("turn"), turns.c.status == TurnStatus.PENDING).with_for_update()
+)
 
 # Closes the turn with its last event, and wakes its readers and who waits for its end only.
 _CLOSE = text(
@@ -51,7 +63,8 @@ async def finish(
     """Store the answer, close the turn and say so; a second time answers what the first stored.
 
     The text is the draft or, where the generation did not come to its end, what was streamed. With a
-    draft the answer is complete: a stop or a failure came after it. None where the turn is gone.
+    draft the answer is complete: a stop or a failure came after it. What the turn asked of other bots, and they have not
+    taken up, is taken back. None where the turn is gone.
     """
     turn = (await connection.execute(_TURN, {"turn": turn_id})).one_or_none()
     if turn is None:
@@ -91,7 +104,16 @@ async def finish(
         "data": json.dumps(final_data(message, cut_off=turn.cut_off)),
     }
     await connection.execute(_CLOSE, values)
+    for call in turn.asked or ():
+        await take_back(connection, call, now=now)
     return message
+
+
+async def take_back(connection: AsyncConnection, call: CallId, *, now: datetime) -> None:
+    """Stop the turn of a bot that this call asked, where no run has taken it up: nobody waits for it any more."""
+    _, turn, _ = consultation(call)
+    if (await connection.execute(_UNSTARTED, {"turn": turn})).one_or_none() is not None:
+        await finish(connection, turn, TurnOutcome.PARTIAL, None, now=now)
 
 
 def final_data(answer: Message, *, cut_off: bool = False) -> dict[str, Any]:

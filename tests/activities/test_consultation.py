@@ -7,14 +7,16 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.consultation import Consultations
+from adapters.clock import now
 from adapters.ids import new_id
+from adapters.postgres import housekeeping
 from adapters.postgres.tables import conversations, turns
 from domain.conversation import TurnOutcome
 from domain.ids import BotId, UserId
-from domain.steps import CallEnded, CallRef, TurnRef
+from domain.steps import CallEnded, CallRef, SettleCall, TurnRef
 from domain.tools import CONSULTATIONS_DEEP, CallStatus
-from tests.activities.agent_steps import an_agents_turn, ask, call, calls_of, model
-from tests.activities.turn_steps import answered, attempt, load, persist
+from tests.activities.agent_steps import agent, an_agents_turn, ask, call, calls_of, model
+from tests.activities.turn_steps import answer_of, answered, attempt, events_of, load, persist, turn_of
 from tests.builders import a_bot, a_ready_document, a_user
 from tests.fakes import WordEmbedder
 
@@ -102,3 +104,55 @@ async def test_bots_that_ask_each_other_come_to_an_end(engine: AsyncEngine) -> N
     assert await open_it(engine, ref) is None
     (row,) = await calls_of(engine, ref)
     assert "asked by bots too often" in row.result
+
+
+# A question that nobody has taken up when its asker is done with it
+
+
+async def asked(engine: AsyncEngine) -> tuple[TurnRef, TurnRef]:
+    """A turn, and the one of the bot that it has just asked."""
+    owner, other = await a_bot(engine)
+    ref = await asking(engine, owner, other)
+    turn = await open_it(engine, ref)
+    assert turn is not None
+    return ref, turn
+
+
+async def assert_given_up(engine: AsyncEngine, turn: TurnRef) -> None:
+    """Nobody will answer, and who looks is told what is told of a turn that was stopped before it began."""
+    async with engine.connect() as connection:
+        assert turn not in await housekeeping.pending_turns(connection, before=now(), limit=10_000)
+    assert ((await turn_of(engine, turn)).status, (await answer_of(engine, turn)).status) == ("partial", "partial")
+    assert [type_ for type_, _ in await events_of(engine, turn)] == ["turn.cancelled"]
+
+
+@pytest.mark.parametrize("outcome", TurnOutcome)
+async def test_the_end_of_a_turn_takes_back_what_it_asked(engine: AsyncEngine, outcome: TurnOutcome) -> None:
+    ref, turn = await asked(engine)
+    for _ in range(2):
+        await persist(engine, ref, outcome)
+    await assert_given_up(engine, turn)
+
+
+async def test_a_turn_that_lost_its_run_takes_back_what_it_asked(engine: AsyncEngine) -> None:
+    ref, turn = await asked(engine)
+    async with engine.begin() as connection:
+        seen = [row for row in await housekeeping.unfinished_turns(connection, before=now()) if row.ref == ref]
+        assert await housekeeping.lose_turn(connection, seen[0], now=now())
+    await assert_given_up(engine, turn)
+
+
+async def test_a_call_that_is_given_up_takes_back_what_it_asked(engine: AsyncEngine) -> None:
+    ref, turn = await asked(engine)
+    settle = SettleCall(call=CallRef(ref=ref, step=0, number=0), code="tool_timeout", message="Too late.")
+    for _ in range(2):
+        await attempt(agent(engine, model([])).settle_call, settle)
+    await assert_given_up(engine, turn)
+    assert (await turn_of(engine, ref)).status == "running"
+
+
+async def test_what_has_begun_to_answer_ends_by_its_own_run(engine: AsyncEngine) -> None:
+    ref, turn = await asked(engine)
+    await load(engine, turn)
+    await persist(engine, ref, TurnOutcome.PARTIAL)
+    assert (await turn_of(engine, turn)).status == "running"
