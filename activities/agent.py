@@ -13,11 +13,12 @@ from activities.catalogues import Catalogues
 from activities.delta_writer import DeltaWriter
 from activities.fallback import Fallback
 from activities.heartbeat import heartbeats
+from activities.writer import this_writer
 from adapters.postgres import agent, approvals, history, summaries, tool_calls, turn_ends, turn_passages, turns
 from adapters.postgres.deltas import Deltas
 from adapters.postgres.engine import reading, transaction
 from adapters.postgres.patience import patiently
-from adapters.postgres.tool_calls import NewCall, Outcome, Writer
+from adapters.postgres.tool_calls import NewCall, Outcome
 from adapters.postgres.turns import Claim
 from domain import offers, steps, tools
 from domain.errors import ProviderMalformed
@@ -96,7 +97,7 @@ class Agent:
 
     async def _claim(self, at: ModelStepRef, model: str) -> Claim | ModelStepped:
         async with transaction(self._engine) as connection:
-            return await agent.claim_step(connection, at, writer(), model=model)
+            return await agent.claim_step(connection, at, this_writer(), model=model)
 
     async def _request(self, at: ModelStepRef) -> tuple[list[str], list[Offer], AnswerRequest]:
         """Give the models that may be asked, in their order, what they are offered, and what the first of them is asked."""
@@ -136,12 +137,6 @@ class Agent:
             return await agent.store_step(
                 connection, at, claim, text, calls, model=end.model, usage=usage, cut_off=end.cut_off
             )
-
-
-def writer() -> Writer:
-    """Name this attempt."""
-    info = activity.info()
-    return Writer(info.workflow_run_id or "", info.attempt)
 
 
 def _planned(offered: Sequence[Offer], calls: Sequence[ToolCall]) -> list[NewCall]:

@@ -3,8 +3,8 @@
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
-from activities.agent import writer
 from activities.tool_calls import offers_of, read_call
+from activities.writer import this_writer
 from adapters.postgres import consultations, tool_calls, turns
 from adapters.postgres.engine import transaction
 from adapters.postgres.tool_calls import Outcome
@@ -33,7 +33,7 @@ class Consultations:
             question = await turns.question(connection, at.ref)
             offered = await offers_of(connection, at.ref, question.configuration.tools)
             read = read_call(offered, await tool_calls.call(connection, at))
-            claim = await tool_calls.claim_call(connection, at, writer(), repeatable=True)
+            claim = await tool_calls.claim_call(connection, at, this_writer(), repeatable=True)
             if isinstance(claim, CallEnded):
                 return Consultation()
             turn, refused = None, _NOBODY

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities.writer import this_writer
 from adapters.postgres import conversations, history, turn_ends, turns
 from adapters.postgres.deltas import Delta, append_one
 from adapters.postgres.engine import transaction
@@ -75,10 +76,9 @@ class Conversation:
     @activity.defn(name=steps.DECLINE.name)
     async def decline(self, ref: TurnRef) -> Done:
         """Write the bot's own words for not knowing as the answer. No model is asked, and nothing is used."""
-        info = activity.info()
         async with transaction(self._engine) as connection:
             question = await turns.question(connection, ref)
-            claim = await turns.claim(connection, ref, run_id=info.workflow_run_id or "", run_attempt=info.attempt)
+            claim = await turns.claim(connection, ref, this_writer())
             if isinstance(claim, Claim):
                 text = question.configuration.unknown_answer.strip() or NOTHING_FOUND
                 await append_one(connection, Delta(ref.turn_id, claim, claim.last_sequence, text))

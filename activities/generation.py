@@ -12,6 +12,7 @@ from activities.delta_writer import DeltaWriter
 from activities.fallback import Fallback
 from activities.heartbeat import heartbeats
 from activities.titles import Titles
+from activities.writer import this_writer
 from adapters.postgres import history, summaries, turn_passages, turns
 from adapters.postgres.deltas import Deltas
 from adapters.postgres.engine import reading, transaction
@@ -73,14 +74,13 @@ class Generation:
         return Generated(input_tokens=end.input_tokens, output_tokens=end.output_tokens)
 
     async def _claim(self, ref: TurnRef, model: str) -> Claim | Draft:
-        info = activity.info()
-        run = info.workflow_run_id or ""
+        writer = this_writer()
         async with reading(self._engine) as connection:  # one statement, which commits by itself
-            first = await turns.claim_first(connection, ref, run_id=run, run_attempt=info.attempt, model=model)
+            first = await turns.claim_first(connection, ref, writer, model=model)
         if first is not None:
             return first
         async with transaction(self._engine) as connection:
-            return await turns.claim(connection, ref, run_id=run, run_attempt=info.attempt, model=model)
+            return await turns.claim(connection, ref, writer, model=model)
 
     async def _request(self, ref: TurnRef) -> tuple[list[str], AnswerRequest]:
         """Give the models that may answer, in their order, and what the first of them is asked."""

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from activities.agent import writer
 from activities.heartbeat import heartbeats
+from activities.writer import this_writer
 from adapters.postgres import connections, tool_calls, turns
 from adapters.postgres.engine import transaction
 from adapters.postgres.patience import patiently
@@ -49,7 +49,7 @@ class ToolCalls:
             call = await tool_calls.call(connection, at)
             read = read_call(await offers_of(connection, at.ref, question.configuration.tools), call)
             repeatable = isinstance(read, Refusal) or offers.is_repeatable(*read)
-            claim = await tool_calls.claim_call(connection, at, writer(), repeatable=repeatable)
+            claim = await tool_calls.claim_call(connection, at, this_writer(), repeatable=repeatable)
             return claim if isinstance(claim, CallEnded) else _Claimed(claim, read)
 
     async def _end(self, at: CallRef, attempt: int, outcome: Outcome) -> CallEnded:

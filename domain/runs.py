@@ -1,4 +1,6 @@
-"""Workflow names and ids. An id follows from what the run is for, so that none runs twice."""
+"""Workflow names and ids, and the order of attempts. An id follows from what the run is for, so that none runs twice."""
+
+from datetime import UTC, datetime, timedelta
 
 from domain.ids import BotId, ConversationId, CrawlId, DocumentId, ImportId
 
@@ -23,6 +25,18 @@ CHAT_PRIORITY = 1
 DELETE_PRIORITY = 3
 INGEST_PRIORITY = 4
 IMPORT_PRIORITY = 5
+
+
+_FAR = datetime(2090, 1, 1, tzinfo=UTC)
+
+
+def attempt_number(began: datetime) -> int:
+    """Number an attempt at a step so that a later one is greater: in seconds, which fit 32 bits, and below zero.
+
+    Temporal's own number begins at 1 again where a person resets the step. Rows, and workers, of a release that kept
+    that one are met during an upgrade: whatever is not below zero orders nothing.
+    """
+    return int((began - _FAR) / timedelta(seconds=1))
 
 
 def ingestion_run(document_id: DocumentId) -> str:

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import turn_events as events
 from adapters.postgres.tables import agent_steps, tool_calls, turns
-from adapters.postgres.tool_calls import NewCall, Writer, call_of, plan, result_of
-from adapters.postgres.turns import Claim, lock_running
+from adapters.postgres.tool_calls import NewCall, call_of, plan, result_of
+from adapters.postgres.turns import Claim, Writer, lock_running
 from domain.conversation import EventType
 from domain.errors import TurnClosed
 from domain.ids import TurnId

@@ -520,7 +520,7 @@ turns = Table(
     Column("summary_until", Uuid),  # the message that the summary before the window ends with; null: none
     Column("attempt", Integer, nullable=False, server_default="0"),  # of the generation that may write
     Column("run_id", Text),  # of the workflow that answers
-    Column("run_attempt", Integer, nullable=False, server_default="0"),  # Temporal's attempt, within that run
+    Column("run_attempt", Integer, nullable=False, server_default="0"),  # `domain.runs.attempt_number`, within that run
     Column("depth", SmallInteger, nullable=False, server_default="0"),  # of agents that ask agents
     Column("last_sequence", BigInteger, nullable=False, server_default="0"),
     Column("queries", ARRAY(Text)),  # what is searched for; null: the question as it was asked

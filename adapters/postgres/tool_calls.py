@@ -13,31 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.postgres import turn_events as events
 from adapters.postgres.tables import tool_calls
-from adapters.postgres.turns import lock_running
+from adapters.postgres.turns import Writer, lock_running
 from domain.conversation import EventType
 from domain.errors import TurnClosed
 from domain.ids import TurnId, call_id
 from domain.ports import ToolCall, ToolResult
 from domain.steps import CallEnded, CallRef, ModelStepRef
 from domain.tools import ENDED, REPEATABLE, CallStatus, ToolType
-
-
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """Who writes: a run, and Temporal's attempt at the step within it. Later attempts end earlier ones."""
-
-    run_id: str
-    attempt: int
-
-    def is_late(self, row: Row[Any]) -> bool:
-        """Tell whether a later attempt of the same run has taken over; a run that was reset takes over from all."""
-        return bool(row.run_id == self.run_id and row.run_attempt > self.attempt)
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The columns that name the writer."""
-        return {"run_id": self.run_id, "run_attempt": self.attempt}
-
 
 # Planning
 

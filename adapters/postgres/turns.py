@@ -158,6 +158,23 @@ async def lock_running(connection: AsyncConnection, ref: TurnRef) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Writer:
+    """Who writes: an attempt at a step, as `domain.runs` numbers it, in a run. Later attempts end earlier ones."""
+
+    run_id: str
+    attempt: int
+
+    def is_late(self, row: Row[Any]) -> bool:
+        """Tell whether a later attempt of the same run has taken over; a run that was reset takes over from all."""
+        return bool(row.run_id == self.run_id and self.attempt < row.run_attempt < 0)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The columns that name the writer."""
+        return {"run_id": self.run_id, "run_attempt": self.attempt}
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The right to write the answer: later claims end it."""
 
@@ -187,28 +204,30 @@ _CLAIM = (
 )
 _CLAIM_FIRST = _CLAIM.where(turns.c.attempt == 0)
 _CLAIM_LATER = _CLAIM.where(
-    or_(turns.c.run_id.is_distinct_from(bindparam("run")), turns.c.run_attempt <= bindparam("by"))
+    or_(
+        turns.c.run_id.is_distinct_from(bindparam("run")),
+        turns.c.run_attempt <= bindparam("by"),
+        turns.c.run_attempt >= 0,
+    )
 )
 
 
-async def claim_first(
-    connection: AsyncConnection, ref: TurnRef, *, run_id: str, run_attempt: int, model: str
-) -> Claim | None:
+async def claim_first(connection: AsyncConnection, ref: TurnRef, writer: Writer, *, model: str) -> Claim | None:
     """Take the writing of a turn that nobody has written at, by one statement; None where somebody has."""
-    values = _named(ref, run=run_id, by=run_attempt, writer=model)
+    values = _named(ref, run=writer.run_id, by=writer.attempt, writer=model)
     row = (await connection.execute(_CLAIM_FIRST, values)).one_or_none()
     return None if row is None else Claim(row.attempt, row.last_sequence)
 
 
 async def claim(
-    connection: AsyncConnection, ref: TurnRef, *, run_id: str, run_attempt: int, model: str | None = None
+    connection: AsyncConnection, ref: TurnRef, writer: Writer, *, model: str | None = None
 ) -> Claim | Draft:
     """Take over the writing, or find that it is done. Raises `TurnClosed`.
 
     Within a run only a later attempt takes over from an earlier one; a run that replaced another
     (a reset from the Web UI) takes over from all of it. Drops what an earlier attempt had shown.
     """
-    values = _named(ref, run=run_id, by=run_attempt, writer=model)
+    values = _named(ref, run=writer.run_id, by=writer.attempt, writer=model)
     row = (await connection.execute(_CLAIM_LATER, values)).one_or_none()
     if row is None:
         return await _draft(connection, ref)

@@ -63,11 +63,18 @@ def agent(engine: AsyncEngine, generator: Generator) -> Agent:
 
 
 async def ask(
-    engine: AsyncEngine, ref: TurnRef, generator: Generator, step: int = 0, *, last: bool = False, number: int = 1
+    engine: AsyncEngine,
+    ref: TurnRef,
+    generator: Generator,
+    step: int = 0,
+    *,
+    last: bool = False,
+    number: int = 1,
+    began: int | None = None,
 ) -> ModelStepped:
     """One attempt, of this number, of a model step."""
     at = ModelStepRef(ref=ref, number=step, last=last)
-    return await attempt(agent(engine, generator).model_step, at, number=number)
+    return await attempt(agent(engine, generator).model_step, at, number=number, began=began)
 
 
 async def search(
@@ -78,10 +85,11 @@ async def search(
     *,
     embedder: Embedder | None = None,
     number: int = 1,
+    began: int | None = None,
 ) -> CallEnded:
     """One attempt of a search."""
     step_of = DocumentSearch(engine, embedder or WordEmbedder()).search_documents
-    return await attempt(step_of, CallRef(ref=ref, step=step, number=call), number=number)
+    return await attempt(step_of, CallRef(ref=ref, step=step, number=call), number=number, began=began)
 
 
 async def calls_of(engine: AsyncEngine, ref: TurnRef) -> list[Any]:

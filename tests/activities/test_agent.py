@@ -5,8 +5,10 @@ import json
 from itertools import groupby
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.postgres.tables import agent_steps
 from domain.conversation import TurnOutcome
 from domain.errors import ProviderError, ProviderMalformed, ToolsUnsupported, TurnClosed
 from domain.steps import CallEnded, CallRef, ModelStepped, PlannedCall, SettleCall
@@ -205,6 +207,29 @@ async def test_an_earlier_attempt_that_wakes_late_does_not_ask_the_model(engine:
     with pytest.raises(TurnClosed):
         await ask(engine, ref, generator, number=1)
     assert len(generator.requests) == 1
+
+
+async def test_a_step_that_was_reset_takes_over_though_its_attempts_count_from_one(engine: AsyncEngine) -> None:
+    ref = await an_agents_turn(engine, [WARRANTY])
+    generator = model([ProviderError("Away.")], [call("search_documents", query="warranty")])
+    with pytest.raises(ProviderError):
+        await ask(engine, ref, generator, number=3)
+    assert (await ask(engine, ref, generator, number=1, began=4)).calls == (PLANNED,)
+    embedder = WordEmbedder()
+    embedder.fail = [ProviderError("Away.")]
+    with pytest.raises(ProviderError):
+        await search(engine, ref, embedder=embedder, number=3)
+    assert await search(engine, ref, number=1, began=4) == COMPLETE
+
+
+async def test_an_attempt_takes_over_from_one_that_an_older_release_has_numbered(engine: AsyncEngine) -> None:
+    ref = await an_agents_turn(engine)
+    generator = model([ProviderError("Away.")], ["Two years."])
+    with pytest.raises(ProviderError):
+        await ask(engine, ref, generator)
+    async with engine.begin() as connection:
+        await connection.execute(update(agent_steps).values(run_attempt=2))
+    assert (await ask(engine, ref, generator, number=2)).answered
 
 
 async def test_a_call_that_is_settled_stays_settled(engine: AsyncEngine) -> None:

@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.postgres import turn_passages
 from adapters.postgres.engine import open_engine
 from adapters.postgres.notifications import Notifications, wait_for
+from adapters.postgres.tables import turns
 from domain.conversation import TurnOutcome
 from domain.errors import ProviderError, ProviderMalformed, SafetyBlocked, TurnClosed
 from domain.ports import AnswerEvent, AnswerRequest, Finished, TextDelta
@@ -216,6 +217,26 @@ async def test_an_earlier_attempt_that_wakes_late_does_not_take_the_turn_back(en
     with pytest.raises(TurnClosed):
         await attempt(generation(engine, generator).generate, ref, number=1)
     assert len(generator.requests) == 1
+
+
+async def test_a_step_that_was_reset_takes_over_though_its_attempts_count_from_one(engine: AsyncEngine) -> None:
+    ref = await a_running_turn(engine)
+    generator = ScriptedGenerator(["Half", ProviderError("Away.")], ["Whole."])
+    with pytest.raises(ProviderError):
+        await attempt(generation(engine, generator).generate, ref, number=3)
+    await attempt(generation(engine, generator).generate, ref, number=1, began=4)
+    assert (await turn_of(engine, ref)).draft == "Whole."
+
+
+async def test_an_attempt_takes_over_from_one_that_an_older_release_has_numbered(engine: AsyncEngine) -> None:
+    ref = await a_running_turn(engine)
+    generator = ScriptedGenerator(["Half", ProviderError("Away.")], ["Whole."])
+    with pytest.raises(ProviderError):
+        await attempt(generation(engine, generator).generate, ref)
+    async with engine.begin() as connection:
+        await connection.execute(update(turns).where(turns.c.id == ref.turn_id).values(run_attempt=2))
+    await attempt(generation(engine, generator).generate, ref, number=2)
+    assert (await turn_of(engine, ref)).draft == "Whole."
 
 
 async def test_a_run_that_was_reset_takes_over_though_its_attempts_count_from_one(engine: AsyncEngine) -> None:

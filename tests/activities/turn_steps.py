@@ -27,15 +27,19 @@ T = TypeVar("T")
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
-def environment(*, attempt: int = 1, run: str = "run-1") -> ActivityEnvironment:
+def environment(*, attempt: int = 1, run: str = "run-1", began: int | None = None) -> ActivityEnvironment:
+    """Where an attempt runs that Temporal began so many seconds after the test's now: as many as it is numbered."""
     env = ActivityEnvironment()
-    env.info = dataclasses.replace(env.info, attempt=attempt, workflow_run_id=run)
+    started = NOW + timedelta(seconds=attempt if began is None else began)
+    env.info = dataclasses.replace(env.info, attempt=attempt, workflow_run_id=run, started_time=started)
     return env
 
 
-async def attempt(step: Callable[[Any], Awaitable[T]], value: Any, *, number: int = 1, run: str = "run-1") -> T:
+async def attempt(
+    step: Callable[[Any], Awaitable[T]], value: Any, *, number: int = 1, run: str = "run-1", began: int | None = None
+) -> T:
     """One attempt of a step."""
-    return await environment(attempt=number, run=run).run(step, value)
+    return await environment(attempt=number, run=run, began=began).run(step, value)
 
 
 async def load(engine: AsyncEngine, ref: TurnRef, *, completes: bool = False) -> LoadedHistory:

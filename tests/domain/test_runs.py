@@ -1,0 +1,18 @@
+"""The order of attempts."""
+
+from datetime import UTC, datetime, timedelta
+
+from domain.runs import attempt_number
+
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_an_attempt_that_began_later_has_the_greater_number() -> None:
+    numbers = [attempt_number(FIRST + timedelta(seconds=passed)) for passed in (0, 0.4, 1, 15, 86_400, 10**9)]
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) == 5
+
+
+def test_all_numbers_fit_their_column_and_come_before_those_of_older_releases() -> None:
+    for year in (2026, 2089):
+        assert -(2**31) < attempt_number(datetime(year, 12, 31, tzinfo=UTC)) < 0
