@@ -54,7 +54,7 @@ class Notifications:
         while True:
             try:
                 await self._listen_once()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001  (without this loop nobody in the process is woken again)
                 log.warning("notifications_lost", reason=type(error).__name__)
             await asyncio.sleep(_RECONNECT_PAUSE)
 

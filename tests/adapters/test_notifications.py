@@ -2,6 +2,8 @@
 
 import asyncio
 
+import asyncpg
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -39,6 +41,27 @@ async def test_a_lost_connection_is_made_again_and_wakes_everyone(engine: AsyncE
         wake.clear()
         await notify(engine, "documents", "a")
         await asyncio.wait_for(wake.wait(), 60)
+    await hub.close()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(), asyncpg.InternalClientError(), ValueError()], ids=lambda error: type(error).__name__
+)
+async def test_whatever_ends_the_connection_it_is_made_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    connect, errors = asyncpg.connect, [error]
+
+    async def fail_once(*args: object, **options: object) -> object:
+        if errors:
+            raise errors.pop()
+        return await connect(*args, **options)
+
+    monkeypatch.setattr(asyncpg, "connect", fail_once)
+    hub = Notifications(database_url)
+    async with hub.subscribe("documents", "a") as wake:
+        await asyncio.wait_for(wake.wait(), 60)
+    assert not errors
     await hub.close()
 
 
