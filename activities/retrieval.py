@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.heartbeat import heartbeats
@@ -75,20 +75,13 @@ class Retrieval:
             try:
                 async with asyncio.timeout(_SEARCH.total_seconds()):
                     found = await self._find(ref, question)
-                    await patiently(lambda: self._store(ref, found), within=_PATIENCE)
+                    return await patiently(lambda: self._store(ref, found), within=_PATIENCE)
             except TimeoutError:
                 raise ProviderSilent("The search for passages took too long. Ask again.") from None
-            if found.rerank:
-                return Retrieved(passages=len(found.passages), rerank=True, relevance=found.relevance)
-            return Retrieved(passages=len(found.passages), unknown=found.unknown)
 
     async def _question(self, ref: TurnRef) -> Question | Retrieved:
         async with reading(self._engine) as connection:
-            told = await turn_events.data_of(connection, ref.turn_id, EventType.RETRIEVED)
-            if told is not None:
-                passages = await turn_passages.read(connection, ref.turn_id)
-                return Retrieved(passages=len(passages), unknown=told.get("unknown", False))
-            return await turns.question(connection, ref)
+            return await _told(connection, ref) or await turns.question(connection, ref)
 
     async def _find(self, ref: TurnRef, question: Question) -> "_Found":
         """Search, and tell whether anything that was found is worth giving to the model."""
@@ -140,13 +133,24 @@ class Retrieval:
                 for each in asked
             ]
 
-    async def _store(self, ref: TurnRef, found: "_Found") -> None:
+    async def _store(self, ref: TurnRef, found: "_Found") -> Retrieved:
+        """Store what was found, and give it; or give what another attempt has announced, as the answer rests on that."""
         async with transaction(self._engine) as connection:
             if found.rerank:
-                await turns.store_candidates(connection, ref, found.passages)
-                return
-            retrieved = announcement(found.passages, found.relevance, unknown=found.unknown)
-            await turns.announce_passages(connection, ref, found.passages, retrieved)
+                is_mine = await turns.store_candidates(connection, ref, found.passages)
+            else:
+                retrieved = announcement(found.passages, found.relevance, unknown=found.unknown)
+                is_mine = await turns.announce_passages(connection, ref, found.passages, retrieved)
+            return found.told if is_mine else await _told(connection, ref) or found.told
+
+
+async def _told(connection: AsyncConnection, ref: TurnRef) -> Retrieved | None:
+    """Give what was announced, if anything was."""
+    told = await turn_events.data_of(connection, ref.turn_id, EventType.RETRIEVED)
+    if told is None:
+        return None
+    passages = await turn_passages.read(connection, ref.turn_id)
+    return Retrieved(passages=len(passages), unknown=told.get("unknown", False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,13 @@ class _Found:
     relevance: float
     unknown: bool = False
     rerank: bool = False
+
+    @property
+    def told(self) -> Retrieved:
+        """What the workflow is told of it."""
+        if self.rerank:
+            return Retrieved(passages=len(self.passages), rerank=True, relevance=self.relevance)
+        return Retrieved(passages=len(self.passages), unknown=self.unknown)
 
 
 def announcement(passages: Sequence[Passage], relevance: float, *, unknown: bool) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """Retrieval on the real Postgres: what the model is given, stored and announced once."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from activities.retrieval import opening
+from activities.retrieval import announcement, opening
 from adapters.models.local_embedding import LocalEmbedder
-from adapters.postgres import turn_passages
+from adapters.postgres import turn_passages, turns
 from domain.conversation import TurnOutcome
 from domain.errors import ProviderError, TurnClosed
 from domain.retrieval import SearchMode
 from domain.steps import Retrieved
-from tests.activities.turn_steps import events_of, load, persist, retrieve
+from tests.activities.turn_steps import attempt, events_of, load, persist, retrieval, retrieve
 from tests.builders import a_bot, a_question, a_ready_document
 from tests.fakes import WordEmbedder
 
@@ -171,3 +173,25 @@ def test_an_announced_quote_is_the_beginning_in_whole_sentences() -> None:
     assert opening("One. Two. " + "X" * 300) == "One. Two."
     assert opening("y" * 300) == "y" * 240
     assert opening("  ") == ""
+
+
+@pytest.mark.parametrize("rerank", [False, True])
+async def test_an_attempt_that_comes_second_gives_what_the_first_has_announced(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, rerank: bool
+) -> None:
+    owner, bot = await a_bot(engine, configuration={"retrieval": {"rerank": rerank}})
+    for name in ("terms.pdf", "notes.pdf"):
+        await a_ready_document(engine, owner, bot, TEXTS[:2], WordEmbedder(), name=name)
+    ref = await a_question(engine, owner, bot, content="How long does the warranty last?")
+    await load(engine, ref)
+    store = turns.store_candidates
+
+    async def overtaken(*args: Any) -> bool:
+        monkeypatch.setattr(turns, "store_candidates", store)
+        async with engine.begin() as earlier:  # which searched before the documents were there
+            assert await turns.announce_passages(earlier, ref, [], announcement([], 0.0, unknown=True))
+        return await store(*args)
+
+    monkeypatch.setattr(turns, "store_candidates", overtaken)
+    step = retrieval(engine, completes=True)
+    assert await attempt(step.retrieve, ref, number=2) == Retrieved(passages=0, unknown=True)
