@@ -150,15 +150,20 @@ async def cancel_run(client: Client, workflow_id: str, *, run_id: str | None) ->
     return await _reached(client.get_workflow_handle(workflow_id, run_id=run_id).cancel())
 
 
-async def is_open(client: Client, workflow_id: str) -> bool:
-    """Tell whether a run of this id is open now."""
+async def open_run(client: Client, workflow_id: str) -> str | None:
+    """Give the run of this id that is open now."""
     try:
         description = await client.get_workflow_handle(workflow_id).describe()
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            return False
+            return None
         raise
-    return description.status is WorkflowExecutionStatus.RUNNING
+    return description.run_id if description.status is WorkflowExecutionStatus.RUNNING else None
+
+
+async def is_open(client: Client, workflow_id: str) -> bool:
+    """Tell whether a run of this id is open now."""
+    return await open_run(client, workflow_id) is not None
 
 
 async def open_runs(client: Client, name: str) -> set[str]:

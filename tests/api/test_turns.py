@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -11,18 +12,19 @@ from fastapi import FastAPI
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.api.enums.v1 import EventType as HistoryEvent
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from adapters.postgres.tables import messages, turn_events, turns
 from adapters.postgres.turns import begin
 from adapters.temporal.client import ensure_search_attributes
+from adapters.temporal.runs import open_run
 from adapters.wiring import Adapters
 from api import turn_stop
 from api.routes import messages as routes
 from domain.errors import SafetyBlocked
 from domain.ids import chunk_id
 from domain.runs import turn_run
-from tests.activities.turn_steps import answered
+from tests.activities.turn_steps import answered, persist
 from tests.api.conftest import Caller
 from tests.api.turn_service import all_events, answering, events, listening
 from tests.builders import a_bot, a_conversation, a_question, a_ready_document
@@ -252,6 +254,37 @@ async def test_a_stop_of_a_turn_whose_run_was_terminated_ends_it(
     await run.terminate()
     response = await owner.http.post(f"/api/v1/turns/{ref.turn_id}/cancel")
     assert (left.json()["status"], response.json()["status"]) == ("running", "partial")
+
+
+async def cancelled(run: WorkflowHandle[Any, Any]) -> bool:
+    """Tell whether a run was asked to stop."""
+    asked = HistoryEvent.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED
+    return asked in [event.event_type async for event in run.fetch_history_events()]
+
+
+@pytest.mark.parametrize("meanwhile", ["unfinished", "finished"])
+async def test_a_stop_reaches_the_run_that_a_reset_has_put_in_its_place_but_not_the_next_turns(
+    owner: Caller, adapters: Adapters, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    monkeypatch.setattr(turn_stop, "WAIT", timedelta(seconds=0.1))
+    _, bot = await a_bot(engine, owner.id)
+    ref = await a_question(engine, owner.id, bot)
+    async with engine.begin() as connection:
+        await begin(connection, ref, run_id=str(uuid4()))  # of the run as it was before
+    run = await adapters.temporal.start_workflow(
+        AnswerTurn.run, ref, id=turn_run(ref.conversation_id), task_queue="nobody"
+    )
+
+    async def find_it(client: Client, workflow_id: str) -> str | None:
+        if meanwhile == "finished":
+            await persist(engine, ref)
+        return await open_run(client, workflow_id)
+
+    monkeypatch.setattr(turn_stop, "open_run", find_it)
+    stopped = await owner.http.post(f"/api/v1/turns/{ref.turn_id}/cancel")
+    assert stopped.json()["status"] == ("running" if meanwhile == "unfinished" else "complete")
+    assert await cancelled(run) is (meanwhile == "unfinished")
+    await run.terminate()
 
 
 async def test_a_client_that_leaves_stops_nothing_and_may_come_back(
