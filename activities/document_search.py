@@ -8,16 +8,18 @@ from temporalio import activity
 
 from activities.retrieval import announced
 from activities.tool_calls import ToolCalls
-from adapters.postgres import turn_events, turn_passages, turns
+from activities.writer import this_writer
+from adapters.postgres import tool_calls, turn_events, turn_passages, turns
 from adapters.postgres.engine import reading, transaction
 from adapters.postgres.patience import patiently
 from adapters.postgres.search import search
 from adapters.postgres.tool_calls import Outcome
+from adapters.postgres.turns import Question
 from domain import steps
 from domain.conversation import EventType
 from domain.offers import Arguments, SearchArguments
 from domain.passages import diverse, pick_passages
-from domain.ports import Embedder
+from domain.ports import Embedder, Vectors
 from domain.prompts import PASSAGE_BUDGET
 from domain.retrieval import Hit, SearchMode, number_on, relevant
 from domain.steps import CallEnded, CallRef, TurnRef
@@ -38,17 +40,22 @@ class DocumentSearch:
     @activity.defn(name=steps.SEARCH_DOCUMENTS.name)
     async def search_documents(self, at: CallRef) -> CallEnded:
         """Search for what the model asks, and add what is new to the turn's passages."""
-        return await self._calls.run(at, partial(self._perform, at.ref))
+        return await self._calls.run(at, partial(self._perform, at))
 
-    async def _perform(self, ref: TurnRef, _tool: Tool, arguments: Arguments) -> Outcome:
+    async def _perform(self, at: CallRef, _tool: Tool, arguments: Arguments) -> Outcome:
         assert isinstance(arguments, SearchArguments)  # noqa: S101  (of this tool)
-        return await patiently(partial(self._find, ref, arguments.query), within=_PATIENCE)
+        question, query = await patiently(partial(self._question, at.ref), within=_PATIENCE), arguments.query
+        by_words = question.configuration.retrieval.mode is SearchMode.KEYWORD
+        # Once, however often the database is asked: it is paid.
+        vector = None if by_words else await self._embedder.embed_query(query)
+        return await patiently(partial(self._find, at, question, query, vector), within=_PATIENCE)
 
-    async def _find(self, ref: TurnRef, query: str) -> Outcome:
+    async def _question(self, ref: TurnRef) -> Question:
         async with reading(self._engine) as connection:
-            question = await turns.question(connection, ref)
-        wanted = question.configuration.retrieval
-        vector = None if wanted.mode is SearchMode.KEYWORD else await self._embedder.embed_query(query)
+            return await turns.question(connection, ref)
+
+    async def _find(self, at: CallRef, question: Question, query: str, vector: Vectors | None) -> Outcome:
+        ref, wanted = at.ref, question.configuration.retrieval
         async with transaction(self._engine) as connection:
             hits: list[Hit] = await search(
                 connection, ref.owner_id, ref.bot_id, query, vector,
@@ -57,7 +64,7 @@ class DocumentSearch:
             )  # fmt: skip
             hits = diverse(relevant(hits, min_score=wanted.min_score), diversity=wanted.diversity, top_k=wanted.top_k)
             picked = pick_passages(hits, top_k=wanted.top_k, budget=PASSAGE_BUDGET)
-            await turns.lock_running(connection, ref)
+            await tool_calls.hold_call(connection, at, this_writer())
             known = await turn_passages.read(connection, ref.turn_id)
             numbered, new = number_on(known, picked)
             if new:

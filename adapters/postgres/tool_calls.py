@@ -105,6 +105,15 @@ async def claim_call(connection: AsyncConnection, at: CallRef, writer: Writer, *
     return int(call.attempts) + 1
 
 
+async def hold_call(connection: AsyncConnection, at: CallRef, writer: Writer) -> None:
+    """Keep other writers out of the turn until the commit. Raises `TurnClosed` where the call ended or was taken over."""
+    await lock_running(connection, at.ref)
+    mine = (tool_calls.c.run_id == writer.run_id) & (tool_calls.c.run_attempt == writer.attempt)
+    held = select(tool_calls.c.id).where(_is(at), mine, tool_calls.c.status == CallStatus.RUNNING)
+    if (await connection.execute(held)).one_or_none() is None:
+        raise _closed()
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a call ended, and what the model is told; `markers` name passages that it is given with that."""

@@ -3,14 +3,18 @@
 import asyncio
 import json
 from itertools import groupby
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from activities import document_search
+from adapters.postgres.search import search as search_documents
 from adapters.postgres.tables import agent_steps
 from domain.conversation import TurnOutcome
 from domain.errors import ProviderError, ProviderMalformed, ToolsUnsupported, TurnClosed
+from domain.ports import Vectors
 from domain.steps import CallEnded, CallRef, ModelStepped, PlannedCall, SettleCall
 from domain.tools import CALLS_A_STEP, CallStatus, ToolType
 from tests.activities.agent_steps import SEARCH, agent, an_agents_turn, ask, call, calls_of, model, search
@@ -20,6 +24,19 @@ from tests.fakes import ScriptedGenerator, WordEmbedder
 WARRANTY = "The warranty lasts two years."
 PLANNED = PlannedCall(number=0, tool=ToolType.SEARCH_DOCUMENTS)
 COMPLETE = CallEnded(status=CallStatus.COMPLETE)
+
+
+class SlowEmbedder(WordEmbedder):
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def embed_query(self, text: str) -> Vectors:
+        self.reached.set()
+        await self.go_on.wait()
+        return await super().embed_query(text)
 
 
 async def test_an_agent_searches_and_answers_with_a_citation_that_holds(engine: AsyncEngine) -> None:
@@ -103,6 +120,43 @@ async def test_a_passage_that_is_found_again_keeps_its_number(engine: AsyncEngin
     first, second = await calls_of(engine, ref)
     assert (first.markers, sorted(second.markers)) == ([1, 2], [1, 2])
     assert [type_ for type_, _ in await events_of(engine, ref)].count("turn.retrieved") == 1
+
+
+async def test_a_database_that_is_away_for_a_moment_costs_no_second_embedding(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = await an_agents_turn(engine, [WARRANTY])
+    await ask(engine, ref, model([call("search_documents", query="warranty")]))
+
+    async def fail_once(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(document_search, "search", search_documents)
+        raise OSError("the database is away")
+
+    monkeypatch.setattr(document_search, "search", fail_once)
+    embedder = WordEmbedder()
+    assert await search(engine, ref, embedder=embedder) == COMPLETE
+    assert embedder.calls == 1
+
+
+@pytest.mark.parametrize("lost_to", ["a later attempt", "the agent's clock"])
+async def test_a_search_that_has_lost_its_call_adds_no_passages(engine: AsyncEngine, lost_to: str) -> None:
+    ref = await an_agents_turn(engine, [WARRANTY])
+    await ask(engine, ref, model([call("search_documents", query="warranty")]))
+    slow = SlowEmbedder()
+    zombie = asyncio.create_task(search(engine, ref, embedder=slow))
+    await slow.reached.wait()
+    if lost_to == "a later attempt":
+        failing = WordEmbedder()
+        failing.fail = [ProviderError("Away.")]
+        with pytest.raises(ProviderError):
+            await search(engine, ref, embedder=failing, number=2)
+    else:
+        settle = SettleCall(call=CallRef(ref=ref, step=0, number=0), code="tool_timeout", message="Too late.")
+        await attempt(agent(engine, model([])).settle_call, settle)
+    slow.go_on.set()
+    with pytest.raises(TurnClosed):
+        await zombie
+    assert "turn.retrieved" not in [type_ for type_, _ in await events_of(engine, ref)]
 
 
 async def test_what_is_not_found_is_said(engine: AsyncEngine) -> None:
