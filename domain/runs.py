@@ -28,15 +28,21 @@ IMPORT_PRIORITY = 5
 
 
 _FAR = datetime(2090, 1, 1, tzinfo=UTC)
+_FIRST_LOCAL = -(2**31)
 
 
 def attempt_number(began: datetime) -> int:
     """Number an attempt at a step so that a later one is greater: in seconds, which fit 32 bits, and below zero.
 
-    Temporal's own number begins at 1 again where a person resets the step. Rows, and workers, of a release that kept
-    that one are met during an upgrade: whatever is not below zero orders nothing.
+    `began` is by the server's clock. Temporal's own number begins at 1 again where a person resets the step. Rows, and
+    workers, of a release that kept that one are met during an upgrade: whatever is not below zero orders nothing.
     """
     return int((began - _FAR) / timedelta(seconds=1))
+
+
+def local_attempt_number(attempt: int) -> int:
+    """Number an attempt at a local step by Temporal's own count: before every other step's, whatever the worker's clock."""
+    return _FIRST_LOCAL + attempt
 
 
 def ingestion_run(document_id: DocumentId) -> str:
