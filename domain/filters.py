@@ -8,7 +8,6 @@ from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,6 +18,7 @@ from pydantic import (
 )
 
 from domain.errors import InvalidRequest
+from domain.moments import Moment
 
 MOST_KEYS = 32
 LONGEST_KEY = 64
@@ -135,8 +135,8 @@ class DocumentFilter(_Strict):
             'as {"gte": 2020, "lt": 2026}. Where the metadata holds a list, one of its values must fit.',
         ),
     ] = {}
-    created_after: Annotated[AwareDatetime | None, Field(description="Accepted at this time or later.")] = None
-    created_before: Annotated[AwareDatetime | None, Field(description="Accepted before this time.")] = None
+    created_after: Annotated[Moment | None, Field(description="Accepted at this time or later.")] = None
+    created_before: Annotated[Moment | None, Field(description="Accepted before this time.")] = None
 
     def metadata_path(self) -> str | None:
         """Write what is asked of the metadata as an SQL/JSON path predicate; none where nothing is."""

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
 
 from adapters.clock import now
 from adapters.postgres import bots, document_chunks, document_requests, documents
@@ -23,6 +22,7 @@ from domain.blobs import source_key
 from domain.documents import DocumentStatus
 from domain.filters import DocumentFilter, read_condition
 from domain.ids import BotId, DocumentId, ImportId, IngestionId
+from domain.moments import Moment
 
 router = APIRouter(tags=["Documents"])
 
@@ -40,8 +40,8 @@ async def list_documents(
         Clean | None,
         Query(max_length=8000, description="Only those that meet it: JSON as in a search's `filter.metadata`."),
     ] = None,
-    created_after: Annotated[AwareDatetime | None, Query(description="Only those accepted then or later.")] = None,
-    created_before: Annotated[AwareDatetime | None, Query(description="Only those accepted before.")] = None,
+    created_after: Annotated[Moment | None, Query(description="Only those accepted then or later.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Only those accepted before.")] = None,
 ) -> ListOf[Document]:
     """List a bot's documents, from the moment that they are accepted."""
     await bots.read(connection, user.id, BotId(bot_id))

@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from api.schemas.base import Answer, Body, Name
 from api.security import Scope
+from domain.moments import Moment
 
 # One @, something on both sides, a dot in the domain: the rest only a delivery can tell.
 _ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
@@ -145,7 +146,7 @@ class NewApiKey(Body):
 
     name: Annotated[Name, Field(examples=["website"])]
     scopes: Annotated[frozenset[Scope], Field(min_length=1, description="Default: both.")] = frozenset(Scope)
-    expires_at: Annotated[AwareDatetime | None, Field(description="Default: never.")] = None
+    expires_at: Annotated[Moment | None, Field(description="Default: never.")] = None
 
 
 _KEY: dict[str, Any] = {

@@ -99,6 +99,22 @@ async def test_a_nul_or_half_a_character_in_any_text_is_422_and_names_the_field(
     assert await rows(engine) == before
 
 
+@pytest.mark.parametrize("bad", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+async def test_a_time_that_utc_does_not_have_is_422_and_names_the_field(owner: Caller, bad: str) -> None:
+    bot = f"/api/v1/bots/{(await make_bot(owner))['id']}"
+    conversation = (await owner.http.post(f"{bot}/conversations")).json()["id"]
+    within = {"filter": {"created_after": bad}}
+    answers = {
+        "created_before": await owner.http.get(f"{bot}/documents", params={"created_before": bad}),
+        "expires_at": await owner.http.post("/api/v1/api-keys", json={"name": "website", "expires_at": bad}),
+        "filter.created_after": await owner.http.post(f"{bot}/search", json={"query": "leave"} | within),
+    }
+    url = f"/api/v1/conversations/{conversation}/messages"
+    asked = await owner.http.post(url, json={"content": "How long?"} | within)
+    for field, response in [*answers.items(), ("filter.created_after", asked)]:
+        assert (response.status_code, response.json()["error"]["param"]) == (422, field), response.text
+
+
 async def test_a_name_of_ten_thousand_characters_is_422_wherever_a_name_is_taken(owner: Caller, app: FastAPI) -> None:
     walked = 0
     for method, path, example, field in texts(app):
