@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler
 from temporalio.service import RPCError, RPCStatusCode
 
+from api.faults import field_of, message_of
 from api.request_id import current_request_id
 from api.schemas.base import ErrorBody
 from domain.errors import DomainError, Kind, Unavailable
@@ -201,11 +202,8 @@ async def _on_validation(_: Request, error: RequestValidationError) -> Response:
     if first["loc"] == ("body",) and first["type"] in ("model_attributes_type", "dict_type"):
         text = "The body must be a JSON object, sent with Content-Type: application/json."
         return problem(422, Kind.INVALID_REQUEST, "invalid_request", text)
-    where = [str(part) for part in first["loc"][1:]]
-    nested = first.get("ctx", {}).get("param")
-    param = ".".join([*where, nested] if nested else where) or None
-    message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
-    more = len(error.errors()) - 1
+    param, message = field_of(first, error.body), message_of(first)
+    more = len({field_of(each, error.body) for each in error.errors()}) - 1
     also = f" ({more} more field{'s' if more > 1 else ''} at fault.)" if more else ""
     text = f"{param}: {message}.{also}" if param else f"{message}.{also}"
     code = "not_supported" if first["type"] == "not_supported" else "invalid_request"

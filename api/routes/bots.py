@@ -83,7 +83,8 @@ async def update_bot(
     try:
         whole = BotBody.model_validate(fields)
     except ValidationError as error:
-        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
+        faults = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+        raise RequestValidationError(faults, body=fields) from error
     await _check_tools(adapters, connection, user.id, whole, bot_id)
     return _render(await bots.change(connection, user.id, BotId(bot_id), whole.model_dump(mode="json")))
 

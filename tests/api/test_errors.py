@@ -49,7 +49,7 @@ async def test_a_body_that_is_not_json_gets_a_clear_error(owner: Caller, body: b
     assert response.json()["error"]["type"] == "invalid_request"
 
 
-@pytest.mark.parametrize("body", [b'"text"', b"[]", b"null", b'{"name": "\\ud800"}', b'{"name": 1}'])
+@pytest.mark.parametrize("body", [b'"text"', b"[]", b"null", b'{"name": "\\ud800"}', b'{"name": 1}', b'{"\\ud800": 1}'])
 async def test_json_of_another_shape_is_422(owner: Caller, body: bytes) -> None:
     response = await owner.http.post("/api/v1/bots", content=body, headers={"Content-Type": "application/json"})
 
@@ -63,6 +63,53 @@ async def test_a_body_without_its_content_type_is_told_what_to_send(owner: Calle
 
     assert response.status_code == 422
     assert "Content-Type: application/json" in response.json()["error"]["message"]
+
+
+POSTGRES = {"kind": "postgres", "name": "Orders"}
+KINDS = "kind: Input should be one of: postgres, http, mcp."
+
+
+def with_tool(**tool: object) -> dict[str, object]:
+    return {"name": "Helper", "configuration": {"tools": [tool]}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("connections", POSTGRES, "dsn: Field required."),
+        ("connections", POSTGRES | {"name": ""}, "name: String should have at least 1 character. (1 more field at fault.)"),
+        ("connections", {"kind": "http", "name": "X", "headers": []}, "headers: Input should be a valid dictionary."),
+        ("connections", {"kind": "http", "name": "X", "headers": {"a": 1}}, "headers.a: Input should be a valid string."),
+        ("connections", {"name": "X"}, "kind: Field required."),
+        ("connections", {"kind": None}, KINDS),
+        ("connections", {"kind": []}, KINDS),
+        ("connections", {"kind": "ftp'"}, KINDS),
+        ("bots", with_tool(type="search_documents", name="a b"), "configuration.tools.0.name: "),
+        ("bots", with_tool(type="search_documents", colour=1), "configuration.tools.0.colour: "),
+        ("bots", with_tool(type="mcp"), "configuration.tools.0.connection_id: Field required."),
+        ("bots", with_tool(type="ftp"), "configuration.tools.0.type: Input should be one of: search_documents, "),
+        ("bots", with_tool(), "configuration.tools.0.type: Field required."),
+        ("bots/x/search", {"query": "a", "filter": {"metadata": {"a": [[]]}}}, "bot_id: "),
+    ],
+)  # fmt: skip
+async def test_a_fault_is_named_by_the_field_that_was_sent_or_left_out(
+    owner: Caller, path: str, body: dict[str, object], message: str
+) -> None:
+    response = await owner.http.post(f"/api/v1/{path}", json=body)
+
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (422, message.partition(":")[0])
+    assert error["message"].startswith(message)
+    assert ("more field" in error["message"]) is ("more field" in message or path.endswith("search"))
+
+
+async def test_two_faults_of_one_field_are_one_field_at_fault(owner: Caller) -> None:
+    bot = (await owner.http.post("/api/v1/bots", json={"name": "Helper"})).json()["id"]
+
+    refused = await owner.http.patch(f"/api/v1/bots/{bot}", json=with_tool(type="search_documents", name="a b"))
+
+    assert refused.json()["error"]["param"] == "configuration.tools.0.name"
+    assert "more field" not in refused.json()["error"]["message"]
 
 
 async def test_a_json_body_over_a_megabyte_is_413_declared_or_not(owner: Caller) -> None:
