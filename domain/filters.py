@@ -19,6 +19,7 @@ from pydantic import (
 
 from domain.errors import InvalidRequest
 from domain.moments import Moment
+from domain.storing import is_storable
 
 MOST_KEYS = 32
 LONGEST_KEY = 64
@@ -55,11 +56,6 @@ def read_metadata(text: str, *, param: str = "metadata") -> Metadata:
     except (ValueError, RecursionError):
         raise InvalidRequest('Metadata is a JSON object, for example {"year": 2026}.', param=param) from None
     return checked_metadata(value, param=param)
-
-
-def is_storable(text: str) -> bool:
-    """Tell whether Postgres stores it: no NUL, no halves of surrogate pairs."""
-    return not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text)
 
 
 def _is_scalar(value: object) -> bool:

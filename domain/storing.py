@@ -13,6 +13,11 @@ def storable(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "ignore").decode("utf-8")
 
 
+def is_storable(text: str) -> bool:
+    """Tell whether Postgres stores it as it is."""
+    return storable(text) == text
+
+
 def storable_json(value: JsonValue, *, depth: int = DEEPEST) -> JsonValue:
     """Do the same inside of JSON. Raises `ValueError` for what is no JSON (`NaN`) and what is nested too deep."""
     if isinstance(value, str):

@@ -14,36 +14,39 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from domain.storing import is_storable
+
 ItemT = TypeVar("ItemT")
 
 
-def _find_nul(value: object, path: tuple[str, ...] = ()) -> tuple[str, ...] | None:
-    """Find a text with a NUL character, which Postgres cannot store; give the path to it."""
+def _find_unstorable(value: object, path: tuple[str, ...] = ()) -> tuple[str, ...] | None:
+    """Find a text that Postgres cannot store; give the path to it."""
     if isinstance(value, str):
-        return path if "\0" in value else None
+        return None if is_storable(value) else path
     items: list[tuple[str, object]] = []
     if isinstance(value, dict):
         items = [(str(key), item) for key, item in value.items()]
     elif isinstance(value, list):
         items = [(str(index), item) for index, item in enumerate(value)]
     for key, item in items:
-        found = (*path, "?") if "\0" in key else _find_nul(item, (*path, key))
+        found = _find_unstorable(item, (*path, key)) if is_storable(key) else (*path, "?")
         if found is not None:
             return found
     return None
 
 
-def _nul(param: str) -> PydanticCustomError:
-    return PydanticCustomError("nul", "Text must not hold the NUL character (U+0000).", {"param": param})
+def _unstorable(param: str) -> PydanticCustomError:
+    message = "Text must not hold the NUL character (U+0000) or halves of surrogate pairs."
+    return PydanticCustomError("unstorable", message, {"param": param})
 
 
-def _without_nul(value: str) -> str:
-    if "\0" in value:
-        raise _nul("")
+def _clean(value: str) -> str:
+    if not is_storable(value):
+        raise _unstorable("")
     return value
 
 
-Clean = Annotated[str, AfterValidator(_without_nul)]
+Clean = Annotated[str, AfterValidator(_clean)]
 """Text outside a JSON body: queries and forms."""
 
 JsonObject = Annotated[
@@ -62,16 +65,16 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 
 
 class Body(BaseModel):
-    """A JSON body: unknown fields, NUL, infinity and NaN are refused."""
+    """A JSON body: unknown fields, what Postgres cannot store, infinity and NaN are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_nul(cls, value: object) -> object:
-        found = _find_nul(value)
+    def _refuse_unstorable(cls, value: object) -> object:
+        found = _find_unstorable(value)
         if found is not None:
-            raise _nul(".".join(found))
+            raise _unstorable(".".join(found))
         return value
 
 

@@ -15,6 +15,9 @@ _POSTGRES: dict[str, Any] = {
     "dsn": "postgresql://reader:…@db.example.com:5432/orders?sslmode=verify-full",
 }
 
+_HTTP: dict[str, Any] = {"kind": "http", "name": "Weather", "headers": {"X-Api-Key": "…"}}
+_MCP: dict[str, Any] = {"kind": "mcp", "name": "Tickets", "url": "https://mcp.example.com/mcp"}
+
 
 class PostgresBody(Body):
     """A database. Give it a user that may read only what the bot may tell."""
@@ -29,6 +32,8 @@ class PostgresBody(Body):
 class HttpBody(Body):
     """Headers that requests get, for example a key of an API."""
 
+    model_config = ConfigDict(json_schema_extra={"example": _HTTP})
+
     kind: Literal[ConnectionKind.HTTP]
     name: Name
     headers: Annotated[Headers, Field(description="Names and values; the model sees neither.")]
@@ -36,6 +41,8 @@ class HttpBody(Body):
 
 class McpBody(Body):
     """A server of tools that speaks MCP over HTTP."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _MCP})
 
     kind: Literal[ConnectionKind.MCP]
     name: Name

@@ -75,11 +75,12 @@ def texts(app: FastAPI) -> Iterator[tuple[str, str, dict[str, Any], str]]:
     schemas = app.openapi()["components"]["schemas"]
     for method, path, operation in operations(app):
         content = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-        for each in content.get("anyOf", [content]):
+        whole = schemas.get(content.get("$ref", "").rsplit("/", 1)[-1], content)
+        for each in whole.get("oneOf") or content.get("anyOf", [content]):
             shape = schemas.get(each.get("$ref", "").rsplit("/", 1)[-1], {})
             for field, value in shape.get("properties", {}).items():
                 kinds = [value, *value.get("anyOf", [])]
-                if any(kind.get("type") == "string" and "format" not in kind for kind in kinds):
+                if any(kind.get("type") == "string" and kind.get("format") in (None, "password") for kind in kinds):
                     yield method, path, shape["example"], field
 
 
