@@ -12,16 +12,36 @@ REMOVED = "(link removed)"
 _STOPS = "、。，．；：！？…—（）「」『』《》〈〉【】“”"
 """What ends an address in a script without spaces. A reader's client may take it for a part of the address."""
 
-# A scheme is bounded, since a long text without spaces would be looked through again from each of its letters.
-_URL = regex.compile(
-    rf"""(?ix) (?: (?:[a-z][a-z0-9+.-]{{0,40}}:)? [/\\]{{2}} | \bwww\. | \b(?:javascript|vbscript|data|file|blob|mailto|tel): )
-    [^\s<>"'()\[\]{{}}`|] [^\s<>"'()\[\]{{}}`|{_STOPS}]*"""
-)
+_FIRST = r"""[^\s<>"'()\[\]{}`|]"""
+_REST = rf"""[^\s<>"'()\[\]{{}}`|{_STOPS}]*"""
+
+
+def _urls(bare: str) -> "regex.Pattern[str]":
+    """Find links; `bare` comes before slashes that neither a scheme nor a place for an address makes a link's.
+
+    A scheme is bounded, since a long text without spaces would be looked through again from each of its letters.
+    """
+    return regex.compile(
+        rf"""(?ix)
+        (?: (?: [a-z][a-z0-9+.-]{{0,40}}: | (?<=\]\(|[<:]|=["']?) | {bare} ) [/\\]{{2}} (?: {_FIRST} | \[[\da-f:.]+\]? )
+        | (?: \bwww\. | \b(?:javascript|vbscript|data|file|blob|mailto|tel): ) {_FIRST}
+        ) {_REST}"""
+    )
+
+
+# Slashes in running text are a comment's, a path's or a division's. Renderers that look for links there (linkify-it)
+# take them for one before a name with a dot, `localhost` or an IPv6 address.
+_URL = _urls(r"""(?<!/) (?= /{2,}+ [^\s<>()\[\]/]* (?: \.[^\s\p{P}<>`|] | localhost | \[[\da-f]*: ) )""")
+_BEGUN_URL = _urls("")
+_SCHEMES = ("https", "ftp", "www", "javascript", "vbscript", "data", "file", "blob", "mailto", "tel")
+_LONGEST_SCHEME = max(map(len, _SCHEMES))
+_BEGUN_SCHEMES = frozenset(scheme[:length] for scheme in _SCHEMES for length in range(len(scheme) + 1))
 _SCRIPT = regex.compile(r"(?i)(?:javascript|vbscript|data|file|blob):")
 _ESCAPED = regex.compile(r"\\([!-/:-@\[-`{-~])")
 _AFTER_URL = ".,;:!?*_~"
 _IMAGE = regex.compile(r"!(?=\\?\[)")
 _TAG = regex.compile(r"<(?=[A-Za-z/!?])")
+_DEFINED = regex.compile(rf"(?i)\]:<?(?P<url>(?:[a-z][a-z0-9+.-]{{0,40}}:|[/\\]{{2}})[^\s{_STOPS}]+)")
 _TARGET = regex.compile(r"(?<=\])\((?!<?(?P<url>[^\s<>()]+)>?\))|(?<=\])\((?=<?(?P<kept>[^\s<>()]+)>?\))")
 _PARTS = frozenset(":/.[]()<>!&\\@")  # what a link, an image or a tag cannot be without
 
@@ -49,6 +69,7 @@ class LinkFilter:
         self._shown = ""  # of the run at hand: a word, until something makes it part of a link
         self._held = ""
         self._stays_held = False  # until white space, whatever comes
+        self._opener = ""  # of a definition, whose address may follow
 
     def feed(self, text: str) -> str:
         """Take the next piece; answer what is decided."""
@@ -58,7 +79,10 @@ class LinkFilter:
         """Answer what is still held back, at the end of the stream."""
         shown, held, self._shown, self._held = self._shown, self._held, "", ""
         self._stays_held = False
-        cleaned = self._cleaned(shown + held) if held else shown
+        run = shown + held
+        cleaned = self._cleaned(run) if held else shown
+        if run.strip(">"):  # a quotation's mark stands before each line of it
+            self._opener = "]:" * run.endswith("]:")
         if cleaned.startswith(shown):
             return cleaned[len(shown) :]
         return " " + cleaned[cleaned.index(REMOVED) :]  # of a link whose first letters are shown
@@ -67,29 +91,38 @@ class LinkFilter:
         if char.isspace():
             return self.finish() + char
         category = unicodedata.category(char)
-        if not self._held and char not in _PARTS and category != "Cf":
-            self._shown += char
-            return char
+        word = self._held + char
+        if _begins_scheme(self._held):
+            if _begins_scheme(word) and not _is_in_word(self._shown):
+                self._held = word
+                return ""
+            if char not in _PARTS and category != "Cf":
+                self._shown, self._held = self._shown + word, ""
+                return word
         if category == "Lo" and not self._stays_held:
             if _is_settled(self._shown + self._held, char):
                 decided, self._shown = self.finish(), char
                 return decided + char
             self._stays_held = True
-        self._held += char
+        self._held = word
         return ""
 
     def _cleaned(self, run: str) -> str:
+        run = self._opener + _IMAGE.sub("", run)
         shown = _as_shown(run)
         unknown = not all(map(self._holds, _URL.finditer(shown)))
-        if unknown and shown != run:
+        if (unknown and shown != run) or not all(map(self._defines, _DEFINED.finditer(shown))):
             return REMOVED  # it was written so as not to be seen for what it is
         if unknown:
             run = _URL.sub(self._known_or_removed, run)
-        run = _TARGET.sub(self._target, _IMAGE.sub("", run))
-        return _TAG.sub("< ", run)
+        return _TAG.sub("< ", _TARGET.sub(self._target, run)).removeprefix(self._opener)
 
     def _holds(self, match: "regex.Match[str]") -> bool:
         return match.group().rstrip(_AFTER_URL) in self._known and not _is_glued(match)
+
+    def _defines(self, match: "regex.Match[str]") -> bool:
+        """Tell whether all of a definition's address is known: it ends at white space, whatever stands in it."""
+        return match.group("url").removesuffix(">").rstrip(_AFTER_URL) in self._known
 
     def _known_or_removed(self, match: "regex.Match[str]") -> str:
         url = match.group().rstrip(_AFTER_URL)
@@ -105,11 +138,19 @@ def _is_glued(match: "regex.Match[str]") -> bool:
     return match.string[match.end() : match.end() + 1] in tuple(_STOPS)
 
 
+def _begins_scheme(text: str) -> bool:
+    return text[: _LONGEST_SCHEME + 1].lower() in _BEGUN_SCHEMES
+
+
+def _is_in_word(shown: str) -> bool:
+    return shown[-1:].isascii() and shown[-1:].isalnum()
+
+
 def _is_settled(run: str, following: str) -> bool:
     """Tell whether nothing that comes can make a part of this run a link's, once a letter follows that begins none."""
     if "](" in run or _as_shown(run) != run:
         return False
-    return all(match.end() <= len(run) for match in _URL.finditer(run + following))
+    return all(match.end() <= len(run) for match in _BEGUN_URL.finditer(run + following))
 
 
 def _as_shown(run: str) -> str:
