@@ -17,6 +17,7 @@ _NOT_YOURS = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"}
 )
 _TLS = ("disable", "require", "verify-full")
+_OPTIONS = [[("sslmode", tls)] for tls in _TLS]
 
 
 class ConnectionKind(StrEnum):
@@ -44,19 +45,27 @@ def read_dsn(text: str) -> Dsn:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port or 5432
+        user, password, database = map(_decoded, (parts.username, parts.password, parts.path.lstrip("/")))
     except ValueError as error:
         raise _invalid("This is not a URL of a database.") from error
     if parts.scheme.partition("+")[0] not in ("postgres", "postgresql"):
         raise _invalid("Only PostgreSQL is supported: the URL begins with postgresql://.")
-    database = unquote(parts.path.lstrip("/"))
-    options = dict(parse_qsl(parts.query))
-    tls = options.pop("sslmode", "disable")
-    if not host or not parts.username or "," in parts.netloc or not database or options or tls not in _TLS:
+    options = parse_qsl(parts.query, keep_blank_values=True) or [("sslmode", "disable")]
+    if not host or not user or "," in parts.netloc or not database or options not in _OPTIONS:
         raise _invalid(
-            f"Write it as postgresql://user:password@host:5432/database?sslmode=…, with one host, and {', '.join(_TLS)} "
-            "as `sslmode`; other options are not taken."
+            "Write it as postgresql://user:password@host:5432/database?sslmode=…, with one host, and one of "
+            f"{', '.join(_TLS)} as `sslmode`, once; other options are not taken."
         )
-    return Dsn(host, port, unquote(parts.username or ""), unquote(parts.password or ""), database, tls)
+    [(_, tls)] = options
+    return Dsn(host, port, user, password, database, tls)
+
+
+def _decoded(part: str | None) -> str:
+    """Undo percent-escapes. Raises `ValueError` for what is no text that PostgreSQL takes."""
+    decoded = unquote(part or "", errors="strict")
+    if "\0" in decoded:
+        raise ValueError("NUL")
+    return decoded
 
 
 def _invalid(message: str) -> ConnectionInvalid:

@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from adapters.embedded import postgres as embedded
 from adapters.tools.sql import Rows, SqlRunner
 from adapters.tools.sql_statement import LONGEST, checked
-from domain.connections import read_dsn
+from domain.connections import Dsn, read_dsn
 from domain.errors import ConnectionInvalid, SqlFailed, SqlRefused, UrlRefused
 from tests.servers import PostgresServer
 
@@ -97,6 +97,12 @@ def test_what_would_hold_the_parser_for_hours_is_refused(open_: str, close: str,
         checked(whole.format(open_ * 40 + "1" + close * 40))
     with pytest.raises(SqlRefused):
         checked("SELECT a" + "[1]" * 3000)
+
+
+def test_a_dsn_is_read_with_its_escapes_undone() -> None:
+    dsn = read_dsn("postgresql+asyncpg://a%40b:p%C3%A9@db:6432/my%20orders?sslmode=verify-full")
+    assert dsn == Dsn("db", 6432, "a@b", "pé", "my orders", "verify-full")
+    assert read_dsn("postgres://a@db/x").tls == "disable"
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -199,6 +205,9 @@ async def test_a_server_that_is_not_there_is_a_failure_that_says_so(runner: SqlR
         "mysql://a:b@db/x", "postgresql:///x", "postgresql://a:b@db", "postgresql://a:b@one,two/x",
         "postgresql://a:b@db/x?host=/var/run", "postgresql://a:b@db/x?sslmode=prefer", "postgresql://db/x",
         "postgresql://a:b@db:port/x", "postgresql://a:b@db/x?options=-c%20x", "a word",
+        "postgresql://a:b@db/x?sslmode=verify-full&sslmode=disable", "postgresql://a:b@db/x?sslmode=",
+        "postgresql://a:b@db/x?sslmode=require&host=", "postgresql://a:b@db/x?sslmode", "postgresql://a:b@db/x?host=",
+        "postgresql://a%00:b@db/x", "postgresql://a:%ff@db/x", "postgresql://a:b@db/x%ED%A0%80", "postgresql://:b@db/x",
     ],
 )  # fmt: skip
 def test_a_dsn_that_may_mean_something_else_is_refused(dsn: str) -> None:
