@@ -122,6 +122,8 @@ def _check(node: exp.Expr) -> None:
     for kind, reason in _REFUSED.items():
         if isinstance(node, kind):
             raise SqlRefused(f"{reason}, and only statements that read are run.")
+    if isinstance(node, exp.Parameter):
+        raise SqlRefused("Parameters such as $1 are not offered. Write the values into the statement.")
     if isinstance(node, exp.Func) and not _is_known(node):
         raise SqlRefused(f"The function {_name(node)[:60]} is not among those that may be called.")
     if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Func):

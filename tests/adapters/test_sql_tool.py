@@ -35,6 +35,7 @@ LOOPBACK = [ip_network("127.0.0.0/8")]
         "SELECT rank() OVER w, lag(total, 1) OVER w, row_number() OVER w FROM orders WINDOW w AS (ORDER BY placed)",
         "SELECT count(DISTINCT name), stddev(total), percentile_cont(0.5) WITHIN GROUP (ORDER BY total) FROM orders",
         "SELECT * FROM generate_series(1, 3) AS n CROSS JOIN LATERAL (SELECT 1) AS x WHERE n = ANY(ARRAY[[1], [2]])",
+        "SELECT tags[1:n] FROM orders WHERE data ? 'n'",
         "SELECT name FROM orders WHERE id IN (0" + ", 1" * 3000 + ")",
     ],
 )
@@ -97,6 +98,12 @@ def test_what_would_hold_the_parser_for_hours_is_refused(open_: str, close: str,
         checked(whole.format(open_ * 40 + "1" + close * 40))
     with pytest.raises(SqlRefused):
         checked("SELECT a" + "[1]" * 3000)
+
+
+@pytest.mark.parametrize("statement", ["SELECT $1", "SELECT name FROM orders WHERE id = $1::int"])
+def test_parameters_are_refused_in_words_that_say_so(statement: str) -> None:
+    with pytest.raises(SqlRefused, match="Parameters"):
+        checked(statement)
 
 
 def test_a_dsn_is_read_with_its_escapes_undone() -> None:
