@@ -146,20 +146,21 @@ def _planned(offered: Sequence[Offer], calls: Sequence[ToolCall]) -> list[NewCal
 def _checked(offered: Sequence[Offer], call: ToolCall, *, late: bool) -> NewCall:
     """Plan a call, or refuse it in words that help the model."""
     kept = replace(call, id=storable(call.id), name=storable(call.name)[:100], arguments={})
+    offer = offers.find(offered, kept.name)
+    kind = offer.tool.type if offer else None
     try:
         arguments = {storable(key): storable_json(value) for key, value in call.arguments.items()}
     except ValueError as error:
-        return NewCall(kept, None, f"The arguments hold {error}. Call it again.", code="tool_arguments_invalid")
+        return NewCall(kept, kind, f"The arguments hold {error}. Call it again.", code="tool_arguments_invalid")
     if len(json.dumps(arguments)) > ARGUMENT_CHARACTERS:
         too_long = f"The arguments are longer than {ARGUMENT_CHARACTERS} characters. Call it again with less."
-        return NewCall(kept, None, too_long, code="tool_arguments_invalid")
+        return NewCall(kept, kind, too_long, code="tool_arguments_invalid")
     kept = replace(kept, arguments=arguments)
     if late:
-        return NewCall(kept, None, f"Only {CALLS_A_STEP} calls a step are run. Call it again.", code="tool_calls_limit")
-    offer = offers.find(offered, kept.name)
+        return NewCall(kept, kind, f"Only {CALLS_A_STEP} calls a step are run. Call it again.", code="tool_calls_limit")
     if offer is None:
         return NewCall(kept, None, offers.unknown_tool(offered, kept.name).message, code="tool_unknown")
-    tool, read = offer.tool, offers.read_arguments(offer, arguments)
+    read = offers.read_arguments(offer, arguments)
     if isinstance(read, Refusal):
-        return NewCall(kept, tool.type, read.message, code="tool_arguments_invalid")
-    return NewCall(kept, tool.type, needs_approval=tool.needs_approval)
+        return NewCall(kept, kind, read.message, code="tool_arguments_invalid")
+    return NewCall(kept, kind, needs_approval=offer.tool.needs_approval)

@@ -53,4 +53,6 @@ class McpCalls:
         except McpFailed as error:
             return Outcome(CallStatus.UNKNOWN, f"{error.message} {UNKNOWN}", code="tool_outcome_unknown")
         text = cut(storable(called.text))
-        return Outcome(CallStatus.FAILED if called.failed else CallStatus.COMPLETE, text)
+        if called.failed:
+            return Outcome(CallStatus.FAILED, text, code="tool_failed")
+        return Outcome(CallStatus.COMPLETE, text)

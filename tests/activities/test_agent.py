@@ -205,7 +205,8 @@ async def test_more_calls_than_a_step_may_have_are_refused(engine: AsyncEngine) 
     ref = await an_agents_turn(engine)
     many = [call("search_documents", str(number), query="warranty") for number in range(CALLS_A_STEP + 2)]
     assert len((await ask(engine, ref, model(many))).calls) == CALLS_A_STEP
-    assert [row.error_code for row in await calls_of(engine, ref)][CALLS_A_STEP:] == ["tool_calls_limit"] * 2
+    refused = (await calls_of(engine, ref))[CALLS_A_STEP:]
+    assert [(row.error_code, row.tool) for row in refused] == [("tool_calls_limit", "search_documents")] * 2
 
 
 async def test_the_last_step_has_no_tools_and_what_it_asks_for_is_not_run(engine: AsyncEngine) -> None:

@@ -100,7 +100,9 @@ async def test_what_a_tool_says_went_wrong_is_told_to_the_model(engine: AsyncEng
     ref = await a_turn(engine, server.url)
     await ask(engine, ref, model([call("shop__break")]))
     assert (await call_it(engine, ref)).status is CallStatus.FAILED
-    assert "Error executing tool break" in (await told(engine, ref))[2]
+    status, code, said = await told(engine, ref)
+    assert (status, code) == ("failed", "tool_failed")
+    assert "Error executing tool break" in said
 
 
 @pytest.mark.parametrize(
