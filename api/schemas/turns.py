@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictBool
 from sqlalchemy import Row
 
 from adapters.postgres.turn_requests import TurnView
@@ -65,7 +65,7 @@ class DecisionBody(Body):
 
     model_config = ConfigDict(json_schema_extra={"example": {"approved": False, "comment": "Not this customer."}})
 
-    approved: bool
+    approved: StrictBool
     comment: Annotated[
         str | None, Field(max_length=1000, description="The model is told of it where it is refused.")
     ] = None

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from asgi_lifespan import LifespanManager
@@ -89,6 +90,8 @@ def with_tool(**tool: object) -> dict[str, object]:
         ("bots", with_tool(type="mcp"), "configuration.tools.0.connection_id: Field required."),
         ("bots", with_tool(type="ftp"), "configuration.tools.0.type: Input should be one of: search_documents, "),
         ("bots", with_tool(), "configuration.tools.0.type: Field required."),
+        (f"turns/{UUID(int=0)}/approvals/1", {"approved": "yes"}, "approved: Input should be a valid boolean."),
+        (f"turns/{UUID(int=0)}/approvals/1", {"approved": 1}, "approved: Input should be a valid boolean."),
         ("bots/x/search", {"query": "a", "filter": {"metadata": {"a": [[]]}}}, "bot_id: "),
     ],
 )  # fmt: skip
