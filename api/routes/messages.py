@@ -18,6 +18,7 @@ from api.dependencies import AdaptersDep, Reader, TransactionDep, Writer
 from api.errors import responses
 from api.idempotency import REPLAYED, Once, OnceDep
 from api.pagination import ListingDep
+from api.preferences import names
 from api.schemas.base import ListOf
 from api.schemas.conversations import ANSWER, FEEDBACK, FeedbackBody, Message, MessageBody, RegenerateBody
 from api.schemas.turns import EVENTS, Turn
@@ -154,9 +155,9 @@ async def rate_message(message_id: UUID, body: FeedbackBody, user: Writer, conne
 async def _answer(asking: Asking, accept: Acceptance, *, stream: bool) -> Response:
     turn_id, replayed = await _accepted(asking, accept)
     headers = {"Location": f"/api/v1/turns/{turn_id}"} | ({REPLAYED: "true"} if replayed else {})
-    if stream or "text/event-stream" in asking.accept:
+    if stream or names(asking.accept, "text/event-stream"):
         return event_stream(turn_stream(asking.adapters, turn_id), headers)
-    waits = "respond-async" not in asking.prefer
+    waits = not names(asking.prefer, "respond-async")
     final = waits and await ended(asking.adapters, turn_id, within=_WAIT, just_begun=not replayed)
     async with reading(asking.adapters.engine) as connection:
         view = await turn_requests.read(connection, asking.owner, turn_id)

@@ -88,7 +88,7 @@ async def test_a_quotation_across_two_chunks_is_found_in_the_first_and_what_foll
     assert (chunk["content"] + chunk["after"])[start:end] == citation["quote"]
 
 
-@pytest.mark.parametrize("how", [{"json": {"stream": True}}, {"headers": {"Accept": "text/event-stream"}}])
+@pytest.mark.parametrize("how", [{"json": {"stream": True}}, {"headers": {"Accept": "Text/Event-Stream"}}])
 async def test_a_message_streams_its_answer(
     owner: Caller, adapters: Adapters, url: str, how: dict[str, dict[str, Any]]
 ) -> None:
@@ -130,7 +130,7 @@ async def test_a_question_that_nothing_answers_is_answered_in_the_bots_own_words
 
 
 async def test_a_message_may_be_left_to_itself(owner: Caller, adapters: Adapters, url: str) -> None:
-    response = await owner.http.post(url, json={"content": "How long?"}, headers={"Prefer": "respond-async"})
+    response = await owner.http.post(url, json={"content": "How long?"}, headers={"Prefer": "Respond-Async"})
     turn = response.json()
     assert (response.status_code, turn["status"], turn["answer"]) == (202, "pending", None)
     assert response.headers["Location"] == f"/api/v1/turns/{turn['id']}"
