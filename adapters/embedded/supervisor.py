@@ -34,7 +34,7 @@ class Supervisor:
         self._log = log
         self._children: list[Child] = []
         self._told_to_stop = asyncio.Event()
-        self._hopeless: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._hopeless: asyncio.Future[StartFailed] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
         """Start everything, say when it is ready, and return after a signal and an orderly stop."""
@@ -58,7 +58,8 @@ class Supervisor:
         with contextlib.suppress(asyncio.CancelledError):
             await starting
         if self._hopeless.done():
-            await self._hopeless
+            raise self._hopeless.result()
+        self._hopeless.cancel()  # deaths are counted until here
 
     async def _wait_until_told(self) -> None:
         await self._told_to_stop.wait()
@@ -115,7 +116,7 @@ class Supervisor:
     def _count(self, child: Child) -> None:
         if child.deaths == _HOPELESS and not self._hopeless.done():
             name = child.program.name
-            self._hopeless.set_exception(
+            self._hopeless.set_result(
                 StartFailed(f"{name} ended {child.deaths} times before the stack was ready; its log is above.")
             )
 

@@ -1,15 +1,25 @@
 """What a person at the keyboard of `make up` relies on."""
 
 import asyncio
+import gc
+import io
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 import pytest_asyncio
+from rich.console import Console
 
+from adapters.embedded.console import Log
+from adapters.embedded.process import Child, Program
+from adapters.embedded.settings import StackSettings
+from adapters.embedded.state import StateFolder
+from adapters.embedded.supervisor import StartFailed, Supervisor
 from adapters.embedded.waiting import is_alive, within
 from tests.servers import ROOT, free_port
 from tests.stack import Stack, stack
@@ -146,6 +156,44 @@ async def test_it_stops_what_it_started_also_where_nobody_reads_its_log_any_more
         one.hang_up()
         assert await one.send(signal.SIGTERM) == 0
         assert not [name for name, process in children.items() if is_alive(process)]
+
+
+class _Counted(Supervisor):
+    """Starts nothing; the worker dies so often before the stack is ready, and the rest of the times after that."""
+
+    def __init__(self, folder: Path, *, before: int, after: int) -> None:
+        settings, log = StackSettings.model_construct(), Log(Console(file=io.StringIO()))
+        super().__init__(settings, StateFolder(folder), log)
+        program = Program("worker", [], {}, folder)
+        self._dying, self._before, self._after = Child(program, StateFolder(folder), log), before, after
+
+    async def watch(self) -> None:
+        await self._start_unless_told_to_stop()
+        self._die(self._after)
+
+    async def _start(self) -> None:
+        self._die(self._before)
+        await asyncio.sleep(0)
+
+    def _die(self, times: int) -> None:
+        for _ in range(times):
+            self._dying.deaths += 1
+            self._count(self._dying)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 5), (3, 1), (3, 9)])
+async def test_deaths_of_a_stack_that_was_ready_are_not_counted(tmp_path: Path, before: int, after: int) -> None:
+    unheard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    await _Counted(tmp_path, before=before, after=after).watch()
+    await asyncio.sleep(0)  # what was cancelled ends
+    gc.collect()
+    assert unheard == []
+
+
+async def test_a_program_that_cannot_stay_up_ends_the_start_and_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StartFailed, match="worker ended 4 times before the stack was ready"):
+        await _Counted(tmp_path, before=4, after=0).watch()
 
 
 async def demo(url: str) -> tuple[int, str]:
