@@ -16,7 +16,7 @@ from evaluation.grounding import MODES, Judged, calibration_table, grounding_tab
 from evaluation.metrics import Metrics, mean, measure
 from evaluation.passages import Given, given_passages, passages_table
 from evaluation.product import Filled, Product, product
-from evaluation.sets import EvaluationSet, find_sets, read_set
+from evaluation.sets import EvaluationSet, read_sets
 from evaluation.writing import writing_table, written
 
 PROVIDERS = ("gemini", "openai", "anthropic")  # that write; the local model only quotes
@@ -34,14 +34,13 @@ class Evaluation:
     passages: dict[str, dict[str, Given]]
 
 
-async def evaluate(folders: Sequence[Path]) -> Evaluation:
+async def evaluate(wanted: Sequence[EvaluationSet]) -> Evaluation:
     """Fill a bot with each set, ask all its queries in every mode, and then queries that it cannot answer."""
     scores: Scores = {}
     sets: dict[str, EvaluationSet] = {}
     filled: dict[str, Filled] = {}
     async with product() as running:
-        for folder in folders:
-            given = read_set(folder)
+        for given in wanted:
             print(f"{given.name}: {len(given.documents)} documents, {len(given.queries)} queries …", flush=True)
             sets[given.name], filled[given.name] = given, await running.fill(given)
             scores[given.name] = await _scores(running, given, filled[given.name])
@@ -88,13 +87,16 @@ def main() -> None:
     )
     parser.add_argument("--questions", type=int, default=50, metavar="N", help="of each set, with --model (50)")
     given = parser.parse_args()
-    folders = [folder for folder in find_sets(given.folder) if not given.only or folder.name in given.only]
-    if not folders:
-        parser.error(f"{given.folder} holds no set: corpus.jsonl, queries.jsonl and qrels.tsv are wanted.")
+    try:
+        sets = read_sets(given.folder, given.only or ())
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}")
+    except ValueError as error:
+        parser.error(str(error))
     if given.model:
-        _with_a_model(parser, given, folders)
+        _with_a_model(parser, given, sets)
         return
-    found = asyncio.run(evaluate(folders))
+    found = asyncio.run(evaluate(sets))
     tables = {"evaluation": table(found.retrieval), "grounding": grounding_table(found.grounding)}
     tables["calibration"] = calibration_table(found.grounding)
     tables["passages"] = passages_table(found.passages)
@@ -102,14 +104,14 @@ def main() -> None:
     _keep(asdict(found), tables, page=given.markdown)
 
 
-def _with_a_model(parser: argparse.ArgumentParser, given: argparse.Namespace, folders: Sequence[Path]) -> None:
+def _with_a_model(parser: argparse.ArgumentParser, given: argparse.Namespace, sets: Sequence[EvaluationSet]) -> None:
     try:
         settings = Settings(provider=given.model, embedding_provider="local")
     except ValidationError as error:
         parser.error(error.errors()[0]["msg"])
     if given.questions < 1:
         parser.error("--questions is 1 or more.")
-    found = asyncio.run(written(folders, settings, questions=given.questions))
+    found = asyncio.run(written(sets, settings, questions=given.questions))
     kept = {name: {setting: asdict(one) for setting, one in every.items()} for name, every in found.items()}
     model = settings.generation_models[given.model]
     _keep(

@@ -27,6 +27,7 @@ _DEPTH = 50
 _CHUNKS_A_DOCUMENT = 8  # looked at for each document that is wanted: several chunks of one document count once
 _LOST = {"refused", "needs_attention", "failed", "cancelled"}
 _PACK = 500  # documents of an import
+_NAME = 100  # characters that a bot's name may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Product:
 
         Their metadata says in which `half` of the set they lie, 0 or 1.
         """
-        answer = await self.http.post("/api/v1/bots", json={"name": given.name})
+        answer = await self.http.post("/api/v1/bots", json={"name": given.name[:_NAME]})
         bot = BotId(UUID(answer.raise_for_status().json()["id"]))
         rows: dict[UUID, list[str]] = {}
         for half, documents in enumerate(given.halves):
@@ -135,5 +136,5 @@ def _archive(documents: tuple[Document, ...]) -> bytes:
     with zipfile.ZipFile(packed, "w") as archive:
         for number, document in enumerate(documents):
             title = "".join(char if char.isalnum() else " " for char in document.title)[:100].strip()
-            archive.writestr(f"{number:05}/{title or 'document'}.txt", document.content.encode("utf-8", "replace"))
+            archive.writestr(f"{number:05}/{title or 'document'}.txt", document.content.encode())
     return packed.getvalue()

@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
 from uuid import UUID
@@ -30,7 +29,7 @@ from domain.understanding import read_queries, understanding_request
 from evaluation.grounding import some
 from evaluation.metrics import measure
 from evaluation.product import Filled, Product, product
-from evaluation.sets import EvaluationSet, Query, read_set
+from evaluation.sets import EvaluationSet, Query
 
 T = TypeVar("T")
 
@@ -139,12 +138,13 @@ class Trial:
 Setting = Callable[[Trial, Asked], Awaitable[list[Hit]]]
 
 
-async def written(folders: Sequence[Path], settings: Settings, *, questions: int) -> dict[str, dict[str, Written]]:
+async def written(
+    sets: Sequence[EvaluationSet], settings: Settings, *, questions: int
+) -> dict[str, dict[str, Written]]:
     """Fill a bot with each set, and ask so many of its questions by every setting, of these settings' provider."""
     found: dict[str, dict[str, Written]] = {}
     async with product() as running, open_models(settings) as models:
-        for folder in folders:
-            given = read_set(folder)
+        for given in sets:
             print(f"{given.name}: {min(questions, len(given.queries))} of {len(given.queries)} queries …", flush=True)
             found[given.name] = await _written(running, given, models.generator, questions)
             print(writing_table({given.name: found[given.name]}), flush=True)

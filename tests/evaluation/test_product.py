@@ -6,6 +6,7 @@ from pathlib import Path
 from domain.grounding import THRESHOLD
 from evaluation.__main__ import evaluate, table
 from evaluation.grounding import Asked
+from evaluation.sets import read_sets
 
 
 async def test_a_small_set_goes_through_the_product(tmp_path: Path) -> None:
@@ -16,7 +17,7 @@ async def test_a_small_set_goes_through_the_product(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "How long is the warranty?"}))
     (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\tw\t1\n")
-    found = await evaluate([tmp_path])
+    found = await evaluate(read_sets(tmp_path))
     assert {mode: metrics.ndcg_10 for mode, metrics in found.retrieval[tmp_path.name].items()} == {
         "keyword": 1, "vector": 1, "hybrid": 1,
     }  # fmt: skip
