@@ -37,9 +37,14 @@ class Filled:
     bot: BotId
     rows: dict[UUID, list[str]]
 
-    def ranked(self, documents: Iterable[UUID]) -> list[str]:
-        """Name the rows of these documents in their order, each document once."""
-        return [row for document in dict.fromkeys(documents) for row in self.rows.get(document, [])]
+    def ranked(self, query: Query, documents: Iterable[UUID]) -> list[str]:
+        """Name the rows of these documents in their order, each once.
+
+        A row with the question's own id is the question itself, as a rule, and left out where it was not judged, as
+        BEIR does (`ignore_identical_ids`).
+        """
+        rows = dict.fromkeys(row for document in documents for row in self.rows.get(document, ()))
+        return [row for row in rows if row != query.id or row in query.grades]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ class Product:
     async def rank(self, filled: Filled, query: Query, mode: SearchMode) -> list[str]:
         """Rank corpus rows by the best chunk of each; 50 at most."""
         hits, _ = await self.search(filled, query.text, mode, limit=_DEPTH * _CHUNKS_A_DOCUMENT)
-        return filled.ranked(hit.document_id for hit in hits)[:_DEPTH]
+        return filled.ranked(query, (hit.document_id for hit in hits))[:_DEPTH]
 
     async def search(
         self, filled: Filled, question: str, mode: SearchMode, *, limit: int, within: DocumentFilter = EVERYTHING

@@ -183,7 +183,7 @@ async def _tried(trial: Trial, setting: Setting, every: Sequence[Asked]) -> Writ
 
 
 def _judge(bot: Filled, query: Query, hits: Sequence[Hit]) -> float:
-    return measure(bot.ranked(hit.document_id for hit in hits), query.grades).ndcg_10
+    return measure(bot.ranked(query, (hit.document_id for hit in hits)), query.grades).ndcg_10
 
 
 def writing_table(found: Mapping[str, Mapping[str, Written]]) -> str:

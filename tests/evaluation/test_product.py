@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from uuid import UUID
 
 from domain.grounding import THRESHOLD
+from domain.ids import BotId
 from evaluation.__main__ import evaluate, table
 from evaluation.grounding import Asked
-from evaluation.sets import read_sets
+from evaluation.product import Filled
+from evaluation.sets import Query, read_sets
 
 
 async def test_a_small_set_goes_through_the_product(tmp_path: Path) -> None:
@@ -26,3 +29,11 @@ async def test_a_small_set_goes_through_the_product(tmp_path: Path) -> None:
     assert found.passages[f"{tmp_path.name}, twice"]["both, as is the default"].recall == 1
     hybrid = found.grounding[tmp_path.name]["hybrid"].at(THRESHOLD)
     assert (hybrid.refused, hybrid.answered, hybrid.answered_apart) == (Asked(1, 0.0), Asked(0, 0.0), Asked(1, 0.0))
+
+
+def test_a_row_is_ranked_once_and_the_question_itself_only_where_it_was_judged() -> None:
+    first, second, third = map(UUID, ("1" * 32, "2" * 32, "3" * 32))
+    filled = Filled(BotId(first), {first: ["q"], second: ["a", "b"], third: ["a"]})
+    query = Query("q", "Why?", {"a": 1})
+    assert filled.ranked(query, [first, second, third, first]) == ["a", "b"]
+    assert filled.ranked(Query("q", "Why?", {"q": 0}), [first, second]) == ["q", "a", "b"]
