@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +25,10 @@ from tests.stack import stack
 
 _DEPTH = 50
 _CHUNKS_A_DOCUMENT = 8  # looked at for each document that is wanted: several chunks of one document count once
-_LOST = {"refused", "needs_attention", "failed", "cancelled"}
+_LOST = ("needs_attention", "failed", "cancelled")
 _PACK = 500  # documents of an import
 _NAME = 100  # characters that a bot's name may have
+_NAMED = 5  # of the rows that did not become ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +81,34 @@ class Product:
         shown = await import_ended(self.http, import_id, pause=0.5)
         if shown["status"] != "complete":
             raise RuntimeError(f"The import ended as {shown['status']}: {shown['last_error']}")
-        if lost := {name: count for name, count in shown["counts"].items() if name in _LOST and count}:
-            print(f"Not ready, and so never found: {lost}", flush=True)
-        items = await self._items(import_id)
-        return [(UUID(item["document_id"]), documents[item["position"]].id) for item in items if item["document_id"]]
+        items = await self._all(f"/api/v1/imports/{import_id}/items")
+        for item in items:
+            item["row"] = documents[item["position"]].id
+        if lost := await self._lost(bot, import_id, items):
+            first = ", ".join(lost[:_NAMED])
+            print(f"Not ready, and so never found: {len(lost)} of {len(documents)}, first {first}", flush=True)
+        return [(UUID(item["document_id"]), item["row"]) for item in items if item["document_id"]]
 
-    async def _items(self, import_id: UUID) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = []
+    async def _lost(self, bot: BotId, import_id: UUID, items: Sequence[dict[str, Any]]) -> list[str]:
+        """Name the rows that were refused and those whose document did not become ready, each with its error."""
+        lost = [(item["row"], item["last_error"]) for item in items if item["outcome"] == "refused"]
+        row_of = {item["document_id"]: item["row"] for item in items}
+        for status in _LOST:
+            documents = await self._all(f"/api/v1/bots/{bot}/documents", import_id=str(import_id), status=status)
+            lost += [(row_of[document["id"]], document["last_error"] or {"code": status}) for document in documents]
+        return [f"{row} ({error['code']})" for row, error in lost]
+
+    async def _all(self, path: str, **wanted: str) -> list[dict[str, Any]]:
+        """List what this path lists, page by page."""
+        found: list[dict[str, Any]] = []
         after: str | None = None
         while True:
-            wanted = {"limit": 100} | ({"after": after} if after else {})
-            answer = await self.http.get(f"/api/v1/imports/{import_id}/items", params=wanted)
+            answer = await self.http.get(path, params=wanted | {"limit": "100"} | ({"after": after} if after else {}))
             page = answer.raise_for_status().json()
-            items += page["data"]
+            found += page["data"]
             after = page["next"]
             if not page["has_more"]:
-                return items
+                return found
 
     async def rank(self, filled: Filled, query: Query, mode: SearchMode) -> list[str]:
         """Rank corpus rows by the best chunk of each; 50 at most."""

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from uuid import UUID
 
+import pytest
+
 from domain.grounding import THRESHOLD
 from domain.ids import BotId
 from evaluation.__main__ import evaluate, table
 from evaluation.grounding import Asked
-from evaluation.product import Filled
-from evaluation.sets import Query, read_sets
+from evaluation.product import Filled, product
+from evaluation.sets import Document, EvaluationSet, Query, read_sets
 
 
 async def test_a_small_set_goes_through_the_product(tmp_path: Path) -> None:
@@ -37,3 +39,18 @@ def test_a_row_is_ranked_once_and_the_question_itself_only_where_it_was_judged()
     query = Query("q", "Why?", {"a": 1})
     assert filled.ranked(query, [first, second, third, first]) == ["a", "b"]
     assert filled.ranked(Query("q", "Why?", {"q": 0}), [first, second]) == ["q", "a", "b"]
+
+
+async def test_rows_that_are_not_ready_are_named_with_their_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    documents = (
+        Document("fine", "", "A lamp."),
+        Document("broken", "", "%PDF-1.4"),
+        Document("binary", "", "A lamp\0."),
+    )
+    async with product() as running:
+        await running.fill(EvaluationSet("long name " * 20, documents, ()))
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[2] for line in said] == [
+        "1 of 2, first broken (corrupt_file)",
+        "1 of 1, first binary (unsupported_format)",
+    ]
