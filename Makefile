@@ -49,7 +49,7 @@ DATA ?= ../shared/data/retrieval
 
 .PHONY: eval
 eval: $(INSTALLED) ## Measure retrieval through the product on sets in BEIR's layout (DATA=folder of sets, MODEL=provider: what it adds)
-	@$(BIN)/python -m evaluation $(DATA) $(if $(MODEL),--model $(MODEL))
+	@$(BIN)/python -m evaluation "$(DATA)" $(if $(MODEL),--model $(MODEL))
 
 RIVALS := .venv-rivals/.installed
 

@@ -88,7 +88,8 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=50, metavar="N", help="of each set, with --model (50)")
     given = parser.parse_args()
     try:
-        sets = read_sets(given.folder, given.only or ())
+        # A `~` comes as it is from `make eval DATA=~/sets`, where the shell finds it in quotes.
+        sets = read_sets(given.folder.expanduser(), given.only or ())
     except OSError as error:
         parser.error(f"{error.filename}: {error.strerror}")
     except ValueError as error:
