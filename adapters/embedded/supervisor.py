@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 
@@ -52,7 +53,8 @@ class Supervisor:
     async def _start_unless_told_to_stop(self) -> None:
         starting = asyncio.create_task(self._start())
         told = asyncio.create_task(self._wait_until_told())
-        await asyncio.wait([starting, told, self._hopeless], return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [starting, told, self._hopeless]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         told.cancel()
         starting.cancel()  # nothing where it is done
         with contextlib.suppress(asyncio.CancelledError):

@@ -15,7 +15,7 @@ _POSTGRES: dict[str, Any] = {
     "dsn": "postgresql://reader:…@db.example.com:5432/orders?sslmode=verify-full",
 }
 
-_HTTP: dict[str, Any] = {"kind": "http", "name": "Weather", "headers": {"X-Api-Key": "…"}}
+_HTTP: dict[str, Any] = {"kind": "http", "name": "Weather", "headers": {"X-Api-Key": "0123456789abcdef"}}
 _MCP: dict[str, Any] = {"kind": "mcp", "name": "Tickets", "url": "https://mcp.example.com/mcp"}
 
 

@@ -91,7 +91,7 @@ async def test_put_replaces_and_patch_merges_key_by_key(owner: Caller) -> None:
         ({"name": "x", "configuration": {"tools": [SEARCH, SEARCH]}}, "configuration.tools", "invalid_request"),
         (
             {"name": "x", "configuration": {"tools": [SEARCH | {"name": "a b"}]}},
-            "configuration.tools.0.search_documents.name",
+            "configuration.tools.0.name",
             "invalid_request",
         ),
         (
