@@ -78,9 +78,9 @@ async def test_the_same_key_is_embedded_once(client_of_openai: AsyncOpenAI, adap
     ("model", "given", "dimensions", "param"),
     [
         ("words", [], None, "input"),
-        ("words", "", None, "input.0"),
+        ("words", "", None, "input"),
         ("words", ["a", ""], None, "input.1"),
-        ("words", "x" * 32_001, None, "input.0"),
+        ("words", "x" * 32_001, None, "input"),
         ("words", ["a"] * 2049, None, "input"),
         ("words", [1, 2, 3], None, "input"),
         ("words", [[1, 2], [3]], None, "input"),
