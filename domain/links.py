@@ -12,6 +12,8 @@ REMOVED = "(link removed)"
 _STOPS = "、。，．；：！？…—（）「」『』《》〈〉【】“”"
 """What ends an address in a script without spaces. A reader's client may take it for a part of the address."""
 
+# After what a client may read on, to another host at the worst: `https://known.example'@other.example`.
+_READ_ON = regex.compile(rf"[{_STOPS}]|['`{{|}}]+[.,;:!?*_~-]*[\w@%/]")
 _FIRST = r"""[^\s<>"'()\[\]{}`|]"""
 _REST = rf"""[^\s<>"'()\[\]{{}}`|{_STOPS}]*"""
 
@@ -135,7 +137,7 @@ class LinkFilter:
 
 
 def _is_glued(match: "regex.Match[str]") -> bool:
-    return match.string[match.end() : match.end() + 1] in tuple(_STOPS)
+    return _READ_ON.match(match.string, match.end()) is not None
 
 
 def _begins_scheme(text: str) -> bool:

@@ -1,6 +1,7 @@
 """A stranger's token on every route. A route that names what this walk does not know fails the test."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -168,7 +169,8 @@ async def test_every_route_is_in_the_openapi_document(app: FastAPI) -> None:
     shown = {(method.upper(), path) for _, method, path in operations(app)}
     own_pages = {"/docs", "/docs/oauth2-redirect", "/openapi.json"}
     routes = list(iter_route_contexts(app.routes))
-    served = {(method, route.path) for route in routes if route.path not in own_pages for method in route.methods or ()}
+    paths = [(re.sub(r":\w+}", "}", route.path), route.methods or ()) for route in routes]  # without converters
+    served = {(method, path) for path, methods in paths if path not in own_pages for method in methods}
     assert served == shown
 
 

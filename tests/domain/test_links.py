@@ -200,6 +200,19 @@ def test_what_linkify_takes_for_a_link_without_a_scheme_is_taken_out(answer: str
     assert "//" not in filtered(answer)
 
 
+@pytest.mark.parametrize("mark", ["'", "`", "{", "}", "|", "'."])
+@pytest.mark.parametrize("rest", ["@evil.example/q", "evil.example/q"])
+def test_a_client_that_reads_on_after_a_known_url_comes_to_no_other_host(mark: str, rest: str) -> None:
+    shown = filtered(f"See https://library.example/hours?day=all{mark}{rest} now.")
+    assert f"all {mark}" in shown or REMOVED in shown
+
+
+@pytest.mark.parametrize("answer", ["`{}`", "'{}'", "|{}|", "`{}`.", "'{}',"])
+def test_marks_that_only_close_stay_beside_a_known_url(answer: str) -> None:
+    quoted = answer.replace("{}", "https://library.example/hours?day=all")
+    assert filtered(quoted) == quoted
+
+
 def test_a_word_is_shown_before_the_next_one_comes() -> None:
     assert LinkFilter([]).feed("First") == "First"
 
