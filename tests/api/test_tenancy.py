@@ -169,7 +169,7 @@ async def test_every_route_is_in_the_openapi_document(app: FastAPI) -> None:
     shown = {(method.upper(), path) for _, method, path in operations(app)}
     own_pages = {"/docs", "/docs/oauth2-redirect", "/openapi.json"}
     routes = list(iter_route_contexts(app.routes))
-    paths = [(re.sub(r":\w+}", "}", route.path), route.methods or ()) for route in routes]  # without converters
+    paths = [(re.sub(r":\w+}", "}", str(route.path)), route.methods or ()) for route in routes]  # without converters
     served = {(method, path) for path, methods in paths if path not in own_pages for method in methods}
     assert served == shown
 
