@@ -158,9 +158,9 @@ async def test_a_search_that_hangs_is_given_up_before_the_step_is(
         async def embed_query(self, text: str) -> Vectors:  # noqa: ARG002  (as the port has it)
             return await asyncio.Event().wait()  # type: ignore[return-value]  # never
 
-    monkeypatch.setattr("activities.retrieval._SEARCH", timedelta(milliseconds=50))
     ref = await a_follow_up(engine)
     await load(engine, ref, completes=True)
+    monkeypatch.setattr("activities.retrieval._SEARCH", timedelta(milliseconds=50))
     step = retrieval(engine, Hung(), ScriptedGenerator(["Yes."], completions=[CONDENSED])).understand_and_retrieve
     with pytest.raises(ProviderSilent):
         await attempt(step, ref)

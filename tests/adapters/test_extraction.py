@@ -17,7 +17,8 @@ import pytest
 import pytest_asyncio
 
 from adapters.extraction import nursery
-from adapters.extraction.extractor import SubprocessExtractor
+from adapters.extraction.extractor import _READERS, SubprocessExtractor
+from adapters.extraction.order import PDFIUM, PYPDF
 from domain.documents import Format
 from domain.errors import (
     CorruptFile,
@@ -245,8 +246,10 @@ async def test_a_dead_zygote_fails_its_jobs_and_is_replaced(
 
 @linux
 async def test_a_parser_that_crashes_gives_way_to_the_second_reader(
-    extractor: SubprocessExtractor, tmp_path: Path
+    extractor: SubprocessExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # pypdf goes first here: it waits at a pipe, which PDFium refuses to open.
+    monkeypatch.setitem(_READERS, Format.PDF, (PYPDF, PDFIUM))
     source = tmp_path / "pipe"
     os.mkfifo(source)
     job = ExtractionJob(source, tmp_path / "pages", Format.PDF, SMALL)
