@@ -6,11 +6,12 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
+from activities.question import read_question
 from activities.retrieval import announced
 from activities.tool_calls import ToolCalls
 from activities.writer import this_writer
-from adapters.postgres import tool_calls, turn_events, turn_passages, turns
-from adapters.postgres.engine import reading, transaction
+from adapters.postgres import tool_calls, turn_events, turn_passages
+from adapters.postgres.engine import transaction
 from adapters.postgres.patience import patiently
 from adapters.postgres.search import search
 from adapters.postgres.tool_calls import Outcome
@@ -22,7 +23,7 @@ from domain.passages import diverse, pick_passages
 from domain.ports import Embedder, Vectors
 from domain.prompts import PASSAGE_BUDGET
 from domain.retrieval import Hit, SearchMode, number_on, relevant
-from domain.steps import CallEnded, CallRef, TurnRef
+from domain.steps import CallEnded, CallRef
 from domain.tools import CallStatus, Tool
 
 _CANDIDATES = 50
@@ -44,15 +45,11 @@ class DocumentSearch:
 
     async def _perform(self, at: CallRef, _tool: Tool, arguments: Arguments) -> Outcome:
         assert isinstance(arguments, SearchArguments)  # noqa: S101  (of this tool)
-        question, query = await patiently(partial(self._question, at.ref), within=_PATIENCE), arguments.query
+        question, query = await read_question(self._engine, at.ref, within=_PATIENCE), arguments.query
         by_words = question.configuration.retrieval.mode is SearchMode.KEYWORD
         # Once, however often the database is asked: it is paid.
         vector = None if by_words else await self._embedder.embed_query(query)
         return await patiently(partial(self._find, at, question, query, vector), within=_PATIENCE)
-
-    async def _question(self, ref: TurnRef) -> Question:
-        async with reading(self._engine) as connection:
-            return await turns.question(connection, ref)
 
     async def _find(self, at: CallRef, question: Question, query: str, vector: Vectors | None) -> Outcome:
         ref, wanted = at.ref, question.configuration.retrieval

@@ -12,8 +12,9 @@ from temporalio import activity
 
 from activities.fallback import ShortTexts
 from activities.heartbeat import heartbeats
-from adapters.postgres import conversations, turns
-from adapters.postgres.engine import reading, transaction
+from activities.question import read_question
+from adapters.postgres import conversations
+from adapters.postgres.engine import transaction
 from adapters.postgres.patience import patiently
 from domain import steps
 from domain.conversation import TitleBy
@@ -83,7 +84,7 @@ class Titles:
             await self._name(ref, tried_again=False)
 
     async def _name(self, ref: TurnRef, *, tried_again: bool) -> None:
-        question = await patiently(lambda: self._question(ref), within=_PATIENCE)
+        question = await read_question(self._engine, ref, within=_PATIENCE)
         if question.title_by is not TitleBy.QUESTION:
             return
         request = title_request(question.content, boundary=secrets.token_hex(8), model=question.model)
@@ -91,10 +92,6 @@ class Titles:
         title = tidy_title(storable(completion.text))
         if title is not None:
             await patiently(lambda: self._store(ref, title, completion), within=_PATIENCE)
-
-    async def _question(self, ref: TurnRef) -> turns.Question:
-        async with reading(self._engine) as connection:
-            return await turns.question(connection, ref)
 
     async def _store(self, ref: TurnRef, title: str, completion: Completion) -> None:
         async with transaction(self._engine) as connection:

@@ -11,7 +11,8 @@ from temporalio import activity
 
 from activities.fallback import ShortTexts
 from activities.heartbeat import heartbeats
-from adapters.postgres import history, turns, understanding
+from activities.question import read_question
+from adapters.postgres import history, understanding
 from adapters.postgres.engine import reading, transaction
 from adapters.postgres.patience import patiently
 from adapters.postgres.turns import Question
@@ -40,7 +41,7 @@ class Understanding:
     async def understand_question(self, ref: TurnRef) -> Understood:
         """Find what to search for, in runs that have a step of its own for it."""
         async with heartbeats():
-            question = await patiently(lambda: self._question(ref), within=_PATIENCE)
+            question = await read_question(self._engine, ref, within=_PATIENCE)
             return Understood(queries=len(await self.queries(ref, question)))
 
     async def queries(self, ref: TurnRef, question: Question) -> Sequence[str]:
@@ -58,10 +59,6 @@ class Understanding:
             found = queries or found
         await patiently(lambda: self._store(ref, found, completion), within=_PATIENCE)
         return found
-
-    async def _question(self, ref: TurnRef) -> Question:
-        async with reading(self._engine) as connection:
-            return await turns.question(connection, ref)
 
     async def _request(self, ref: TurnRef, question: Question) -> CompletionRequest:
         wanted = question.configuration.retrieval

@@ -32,48 +32,25 @@ _EXPIRE_EVENTS = text(
     ))
     """
 )
-_EXPIRE_KEYS = text(
-    """
-    DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY (
-        SELECT ctid FROM idempotency_keys WHERE created_at < :before LIMIT :limit
-    ))
-    """
-)
-_EXPIRE_TOKENS = text(
-    """
-    DELETE FROM refresh_tokens WHERE ctid = ANY (ARRAY (
-        SELECT ctid FROM refresh_tokens WHERE expires_at < :before LIMIT :limit
-    ))
-    """
-)
-_EXPIRE_BUDGETS = text(
-    """
-    DELETE FROM provider_budgets WHERE ctid = ANY (ARRAY (
-        SELECT ctid FROM provider_budgets WHERE updated_at < :before LIMIT :limit
-    ))
-    """
-)
-_EXPIRE_EDGES = text(
-    """
-    DELETE FROM list_edges WHERE ctid = ANY (ARRAY (
-        SELECT ctid FROM list_edges WHERE created_at < :before LIMIT :limit
-    ))
-    """
-)
-_EXPIRE_FILES = text(
-    """
-    DELETE FROM files WHERE ctid = ANY (ARRAY (
-        SELECT ctid FROM files WHERE expires_at < :before LIMIT :limit
-    ))
-    """
-)
+
+
+def _older(table: str, moment: str) -> TextClause:
+    return text(
+        f"""
+        DELETE FROM {table} WHERE ctid = ANY (ARRAY (
+            SELECT ctid FROM {table} WHERE {moment} < :before LIMIT :limit
+        ))
+        """  # noqa: S608  (constants of this module)
+    )
+
+
 EXPIRIES: tuple[tuple[TextClause, timedelta], ...] = (
     (_EXPIRE_EVENTS, EVENTS_KEPT),
-    (_EXPIRE_KEYS, KEYS_KEPT),
-    (_EXPIRE_TOKENS, TOKENS_KEPT),
-    (_EXPIRE_BUDGETS, BUDGETS_KEPT),
-    (_EXPIRE_EDGES, EDGES_KEPT),
-    (_EXPIRE_FILES, timedelta()),
+    (_older("idempotency_keys", "created_at"), KEYS_KEPT),
+    (_older("refresh_tokens", "expires_at"), TOKENS_KEPT),
+    (_older("provider_budgets", "updated_at"), BUDGETS_KEPT),
+    (_older("list_edges", "created_at"), EDGES_KEPT),
+    (_older("files", "expires_at"), timedelta()),
 )
 
 

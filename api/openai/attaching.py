@@ -116,9 +116,10 @@ async def _wanted_again(
     connection: AsyncConnection, owner: UserId, document: DocumentId, attributes: Metadata | None
 ) -> Accepted:
     """Give a document whose file comes again: described anew where attributes are sent, taken up where it was cancelled."""
-    if attributes is not None:
-        await documents.describe(connection, owner, document, attributes)
-    row = await documents.read(connection, owner, document)
+    if attributes is None:
+        row = await documents.read(connection, owner, document)
+    else:
+        row = await documents.describe(connection, owner, document, attributes)
     if row.status != DocumentStatus.CANCELLED:
         return Accepted(row)
     asked = await document_requests.retry(connection, owner, document, again=True)

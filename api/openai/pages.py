@@ -53,8 +53,7 @@ async def _edge(
     connection: AsyncConnection, list_id: UUID, read: Callable[[UUID], Awaitable[Row[Any]]], named: str, param: str
 ) -> tuple[str, str]:
     try:
-        item = UUID(named)
-        return await _place(connection, list_id, read, item)
+        return await _place(connection, list_id, read, UUID(named))
     except (ValueError, NotFound):
         raise InvalidRequest("The list has no item of this id. Begin it anew.", param=param) from None
 
@@ -82,23 +81,17 @@ _After = Annotated[str | None, Query(max_length=100, description="The last id of
 _Before = Annotated[str | None, Query(max_length=100, description="The first id of the page after.")]
 
 
-def _page(
-    limit: Annotated[int, Query(ge=1, le=100, description="Items a page.")] = 20,
-    order: _Order = Order.DESC,
-    after: _After = None,
-    before: _Before = None,
-) -> Asked:
-    return Asked(limit, order, after, before)
+def _page_of(most: int, *, default: int) -> Callable[..., Asked]:
+    def page(
+        limit: Annotated[int, Query(ge=1, le=most, description="Items a page.")] = default,
+        order: _Order = Order.DESC,
+        after: _After = None,
+        before: _Before = None,
+    ) -> Asked:
+        return Asked(limit, order, after, before)
+
+    return page
 
 
-def _long_page(
-    limit: Annotated[int, Query(ge=1, le=10_000, description="Items a page.")] = 10_000,
-    order: _Order = Order.DESC,
-    after: _After = None,
-    before: _Before = None,
-) -> Asked:
-    return Asked(limit, order, after, before)
-
-
-PageDep = Annotated[Asked, Depends(_page)]
-LongPageDep = Annotated[Asked, Depends(_long_page)]
+PageDep = Annotated[Asked, Depends(_page_of(100, default=20))]
+LongPageDep = Annotated[Asked, Depends(_page_of(10_000, default=10_000))]
