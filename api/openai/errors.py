@@ -159,10 +159,11 @@ class _Translation:
     async def _finish(self, start: Message) -> None:
         body = bytes(self._body)
         if Headers(raw=start["headers"]).get("content-type", "").startswith("application/json"):
-            body = json.dumps(_translated(json.loads(body))).encode()
+            translated = _translated(json.loads(body))
+            body = json.dumps(translated).encode()
             MutableHeaders(scope=start)["content-length"] = str(len(body))
             start = {**start, "status": _STATUSES.get(start["status"], start["status"])}
-            if json.loads(body)["error"]["code"] in _LASTING:
+            if translated["error"]["code"] in _LASTING:
                 MutableHeaders(scope=start).update(NO_RETRY)
         await self._send(start)
         await self._send({"type": "http.response.body", "body": body})
