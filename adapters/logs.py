@@ -7,6 +7,7 @@ from typing import Literal
 import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor
+from temporalio.exceptions import ApplicationError
 
 
 def _console(*, colors: bool) -> structlog.dev.ConsoleRenderer:
@@ -60,7 +61,14 @@ def configure_logs(*, level: str, style: Literal["console", "json"], service: st
         logging.getLogger(name).propagate = name != "uvicorn.access"
     for noisy in ("httpx", "httpx2", "google_genai", "openai", "anthropic", "sqlalchemy.engine", "temporalio.activity"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("temporalio.activity").addFilter(_is_news)
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Keep out a step's failure that has a code: `activities/interceptor.py` has told it, in a line where that is enough."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, ApplicationError) and error.type)
 
 
 def _add_trace(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -46,6 +46,27 @@ async def test_a_traceback_shows_no_local_variable(style: str | None) -> None:
     assert SECRET not in output
 
 
+_STEPS_FAIL = """
+import logging, adapters.logs
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+adapters.logs.configure_logs(level="info", style="console", service="x")
+adapters.logs.configure_logs(level="info", style="console", service="x")
+for error in (ApplicationError("told", type="turn_closed"), ApplicationError("undecoded"), ValueError("broken")):
+    try:
+        raise error
+    except Exception:
+        activity.logger.warning("Completing activity as failed", exc_info=True)
+"""
+
+
+async def test_a_steps_failure_that_has_a_code_is_not_told_again_by_temporals_client() -> None:
+    output = await said(_STEPS_FAIL)
+
+    assert "told" not in output
+    assert (output.count("undecoded"), output.count("broken")) == (1, 1)
+
+
 async def test_a_setting_that_is_refused_is_named_without_its_value() -> None:
     output = await said(
         "from adapters.settings import Settings; Settings()",
