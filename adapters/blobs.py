@@ -5,14 +5,17 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from domain.errors import NotFound
 from domain.ports import Removed
+
+T = TypeVar("T")
 
 _CHUNK = 1 << 20
 # No segment begins with a dot: so none leads upwards, and none meets the folder of unfinished files.
@@ -33,7 +36,7 @@ class FolderBlobStore:
     async def put(self, key: str, content: AsyncIterator[bytes]) -> None:
         """Store a stream, replacing what was there."""
         path = self._path(key)
-        file, name = await asyncio.to_thread(self._begin)
+        file, name = await _opened(self._begin, lambda begun: _drop(*begun))
         try:
             async for piece in content:
                 await asyncio.to_thread(file.write, piece)
@@ -47,7 +50,7 @@ class FolderBlobStore:
 
     async def get(self, key: str) -> AsyncIterator[bytes]:
         """Stream the bytes. Raises `NotFound` on the first read."""
-        file = await asyncio.to_thread(_open, self._path(key))
+        file = await _opened(partial(_open, self._path(key)), lambda opened: opened.close())
         try:
             while piece := await asyncio.to_thread(file.read, _CHUNK):
                 yield piece
@@ -150,6 +153,18 @@ class FolderBlobStore:
             folder = folder.parent
         with suppress(FileNotFoundError):
             _sync_folder(folder)
+
+
+async def _opened(opening: Callable[[], T], undo: Callable[[T], None]) -> T:
+    """Open beside the event loop. A thread goes on when its caller is cancelled: what it opens for nobody is undone."""
+    task = asyncio.ensure_future(asyncio.to_thread(opening))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled() and task.exception() is None:
+            undo(task.result())
+        raise
 
 
 def _open(path: Path) -> BinaryIO:

@@ -1,11 +1,14 @@
 """Blobs in a local folder."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import adapters.blobs
 from adapters.blobs import FolderBlobStore
 from domain.errors import NotFound
 from domain.ports import BlobStore, Removed
@@ -45,6 +48,34 @@ async def test_a_second_put_replaces_the_first(blobs: BlobStore) -> None:
     await blobs.put("key", pieces(b"a longer first content"))
     await blobs.put("key", pieces(b"second"))
     assert await read(blobs, "key") == b"second"
+
+
+@pytest.mark.parametrize("use", ["put", "get"])
+async def test_what_is_opened_for_a_caller_that_was_cancelled_is_closed(
+    blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    await blobs.put("key", pieces(b"old"))
+    opening, go_on, opened = threading.Event(), threading.Event(), list[Any]()
+    place, name = (FolderBlobStore, "_begin") if use == "put" else (adapters.blobs, "_open")
+    really = getattr(place, name)
+
+    def slowly(*args: Any) -> Any:
+        opening.set()
+        go_on.wait(60)
+        opened.append(really(*args))
+        return opened[0]
+
+    monkeypatch.setattr(place, name, slowly)
+    using = asyncio.create_task(blobs.put("key", pieces(b"new")) if use == "put" else read(blobs, "key"))
+    await asyncio.to_thread(opening.wait, 60)
+    using.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await using
+    file = opened[0][0] if use == "put" else opened[0]
+    assert file.closed
+    assert files(tmp_path) == ["blobs/key"]
 
 
 async def test_a_stream_that_breaks_leaves_the_old_blob_and_no_file(blobs: BlobStore, tmp_path: Path) -> None:
